@@ -175,7 +175,7 @@ def _open_sqlite(sa: Any, url: Any, static_pool: Any) -> Engine:
         options["poolclass"] = static_pool
     engine = sa.create_engine(url, **options)
 
-    @sa.event.listens_for(engine, "connect")
+    @sa.event.listens_for(engine, "connect")  # type: ignore[untyped-decorator]
     def _configure(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # the driver's implicit BEGIN would hide ours
         cursor = connection.cursor()
@@ -185,7 +185,7 @@ def _open_sqlite(sa: Any, url: Any, static_pool: Any) -> Engine:
         cursor.execute("PRAGMA busy_timeout=5000")
         cursor.close()
 
-    @sa.event.listens_for(engine, "begin")
+    @sa.event.listens_for(engine, "begin")  # type: ignore[untyped-decorator]
     def _begin(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN")
 

@@ -91,7 +91,7 @@ def run(command: click.Command, args: list[str] | None = None, *, name: str = "m
         click.echo(str(error), err=True)
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as shown:
-        click.echo(shown.ctx.get_help() if shown.ctx else "")
+        click.echo(shown.ctx.get_help() if shown.ctx is not None else "")
         return 0
     except click.ClickException as error:
         error.show()
