@@ -32,7 +32,9 @@ class StoreUnavailable(EnvironmentProblem):
 def micros(at: datetime) -> int:
     """Aware time to integer microseconds since 1970 UTC, the store's form. Raises: `UsageError` for a naive time."""
     if at.tzinfo is None:
-        raise UsageError("a time without zone was given. Pass an aware datetime, for example datetime.now(UTC)", code="time.naive")
+        raise UsageError(
+            "a time without zone was given. Pass an aware datetime, for example datetime.now(UTC)", code="time.naive"
+        )
     return (at - _EPOCH) // timedelta(microseconds=1)
 
 
@@ -60,7 +62,9 @@ class Store:
         self._created: set[str] = set()
         self._lock = threading.Lock()
         # a database in memory is one connection: its transactions take turns
-        self._turn: Any = threading.RLock() if engine.dialect.name == "sqlite" and not engine.url.database else nullcontext()
+        self._turn: Any = (
+            threading.RLock() if engine.dialect.name == "sqlite" and not engine.url.database else nullcontext()
+        )
 
     @classmethod
     def open(cls, url: str = "sqlite://") -> Self:
@@ -75,7 +79,9 @@ class Store:
             return cls(sa.create_engine(parsed, pool_pre_ping=True))
         except (sa.exc.SQLAlchemyError, OSError, ImportError) as error:
             shown = parsed.render_as_string(hide_password=True)
-            raise StoreUnavailable(f"the state store {shown} cannot be opened ({type(error).__name__}). Check `state` in mesh.yaml") from None
+            raise StoreUnavailable(
+                f"the state store {shown} cannot be opened ({type(error).__name__}). Check `state` in mesh.yaml"
+            ) from None
 
     @property
     def is_sqlite(self) -> bool:
@@ -103,7 +109,9 @@ class Store:
 
         with self.write() as connection:
             connection.execute(
-                sa.text("CREATE TABLE IF NOT EXISTS mesh_migration (module VARCHAR(64), name VARCHAR(128), PRIMARY KEY (module, name))")
+                sa.text(
+                    "CREATE TABLE IF NOT EXISTS mesh_migration (module VARCHAR(64), name VARCHAR(128), PRIMARY KEY (module, name))"
+                )
             )
             rows = connection.execute(sa.text("SELECT name FROM mesh_migration WHERE module = :m"), {"m": module})
             done = {row[0] for row in rows}
@@ -117,7 +125,9 @@ class Store:
                     continue
                 for statement in migration.statements:
                     connection.execute(sa.text(statement))
-                connection.execute(sa.text("INSERT INTO mesh_migration VALUES (:m, :n)"), {"m": module, "n": migration.name})
+                connection.execute(
+                    sa.text("INSERT INTO mesh_migration VALUES (:m, :n)"), {"m": module, "n": migration.name}
+                )
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -142,9 +152,13 @@ class Store:
         except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
             cause = type(error.orig).__name__ if error.orig is not None else type(error).__name__
             text = str(error.orig).splitlines()[0] if error.orig is not None else ""
-            raise StoreUnavailable(f"the state store did not answer ({cause}: {text}). Check `state` in mesh.yaml, disk space and permissions") from error
+            raise StoreUnavailable(
+                f"the state store did not answer ({cause}: {text}). Check `state` in mesh.yaml, disk space and permissions"
+            ) from error
 
-    def upsert(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, key: Sequence[str]) -> None:
+    def upsert(
+        self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, key: Sequence[str]
+    ) -> None:
         """Insert `rows`, or update the non-key columns of rows whose `key` is there already."""
         if not rows:
             return

@@ -23,7 +23,10 @@ MAX_DEPTH = 64
 MAX_NODES = 100_000
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is 10 x faster; same node tree
-_TAGS = {f"tag:yaml.org,2002:{t}" for t in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge", "value")}
+_TAGS = {
+    f"tag:yaml.org,2002:{t}"
+    for t in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge", "value")
+}
 
 Path = tuple[str | int, ...]
 
@@ -119,8 +122,12 @@ def parse(text: str | bytes, *, source: str = "<text>") -> Document:
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         what = error.problem or "no valid YAML"
         if "expected a single document" in str(error):
-            raise _error(source, "yaml.several_documents", "the file holds several documents", "Keep one.", line, column) from None
-        raise _error(source, "yaml.syntax", f"no valid YAML: {what}", "Check indentation, colons and quotes.", line, column) from None
+            raise _error(
+                source, "yaml.several_documents", "the file holds several documents", "Keep one.", line, column
+            ) from None
+        raise _error(
+            source, "yaml.syntax", f"no valid YAML: {what}", "Check indentation, colons and quotes.", line, column
+        ) from None
     except yaml.YAMLError as error:
         what = str(getattr(error, "reason", "unreadable text"))
         raise _error(source, "yaml.syntax", f"no valid YAML: {what}", "Remove control characters.", 1, 1) from None
@@ -146,7 +153,9 @@ def _refuse_deep(text: str, source: str) -> None:
             if char in "[{":
                 depth += 1
                 if depth > 10 * MAX_DEPTH:  # brackets inside quoted text count too, hence the slack
-                    raise _error(source, "yaml.too_deep", f"nesting is deeper than {MAX_DEPTH}", "Flatten it.", number, 1)
+                    raise _error(
+                        source, "yaml.too_deep", f"nesting is deeper than {MAX_DEPTH}", "Flatten it.", number, 1
+                    )
             elif char in "]}":
                 depth = max(0, depth - 1)
 
@@ -166,12 +175,16 @@ class _Builder:
         self.nodes += 1
         start, end = node.start_mark, node.end_mark
         if self.nodes > MAX_NODES:
-            raise _Refused(_problem("yaml.too_many_nodes", f"more than {MAX_NODES:,} nodes after aliases", "Remove aliases.", node))
+            raise _Refused(
+                _problem("yaml.too_many_nodes", f"more than {MAX_NODES:,} nodes after aliases", "Remove aliases.", node)
+            )
         if depth > MAX_DEPTH:
             raise _Refused(_problem("yaml.too_deep", f"nesting is deeper than {MAX_DEPTH}", "Flatten it.", node))
         self.spans[path] = Span(start.line + 1, start.column + 1, end.line + 1, end.column + 1)
         if node.tag not in _TAGS:
-            self.problems.append(_problem("yaml.unknown_tag", f"unknown tag {_short(node.tag)}", "Remove the tag.", node))
+            self.problems.append(
+                _problem("yaml.unknown_tag", f"unknown tag {_short(node.tag)}", "Remove the tag.", node)
+            )
         if isinstance(node, ScalarNode):
             return _scalar(node)
         if isinstance(node, SequenceNode):
@@ -183,16 +196,25 @@ class _Builder:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, ScalarNode):
-                self.problems.append(_problem("yaml.complex_key", "a key must be plain text", "Write a name.", key_node))
+                self.problems.append(
+                    _problem("yaml.complex_key", "a key must be plain text", "Write a name.", key_node)
+                )
                 continue
             key = str(key_node.value)
-            if key == "<<" and key_node.style is None:
-                self.problems.append(_problem("yaml.merge_key", "merge keys are not supported", "Write the keys out.", key_node))
+            if key == "<<" and not key_node.style:
+                self.problems.append(
+                    _problem("yaml.merge_key", "merge keys are not supported", "Write the keys out.", key_node)
+                )
                 continue
             if key in result:
                 first = self.key_spans[*path, key]
                 self.problems.append(
-                    _problem("yaml.duplicate_key", f"key {_short(key)} stands twice, first in line {first.line}", "Keep one.", key_node)
+                    _problem(
+                        "yaml.duplicate_key",
+                        f"key {_short(key)} stands twice, first in line {first.line}",
+                        "Keep one.",
+                        key_node,
+                    )
                 )
                 continue
             mark, end = key_node.start_mark, key_node.end_mark
@@ -211,7 +233,7 @@ def _short(text: str) -> str:
 
 
 def _scalar(node: ScalarNode) -> str:
-    if node.style is not None:
+    if node.style:  # libyaml says "" and pure Python None for a plain scalar
         return str(node.value)
     return Null(node.value) if node.value in {"", "~", "null", "Null", "NULL"} else Plain(node.value)
 

@@ -60,7 +60,9 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         from difflib import get_close_matches
 
         name = args[0] if args else ""
@@ -91,7 +93,7 @@ def run(command: click.Command, args: list[str] | None = None, *, name: str = "m
         click.echo(str(error), err=True)
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as shown:
-        click.echo(shown.ctx.get_help() if shown.ctx is not None else "")
+        shown.show()
         return 0
     except click.ClickException as error:
         error.show()

@@ -6,13 +6,47 @@ from dataclasses import dataclass
 from typing import Literal
 
 __all__ = [
-    "BOOL", "BYTES", "DATE", "FLOAT32", "FLOAT64", "INT16", "INT32", "INT64", "INT8", "INTERVAL", "JSON", "STRING", "TIME",
-    "TIMESTAMP", "TIMESTAMPTZ", "UUID", "DataType", "Decimal", "List", "Map", "Primitive", "Struct", "StructField", "Temporal",
+    "BOOL",
+    "BYTES",
+    "DATE",
+    "FLOAT32",
+    "FLOAT64",
+    "INT8",
+    "INT16",
+    "INT32",
+    "INT64",
+    "INTERVAL",
+    "JSON",
+    "STRING",
+    "TIME",
+    "TIMESTAMP",
+    "TIMESTAMPTZ",
+    "UUID",
+    "DataType",
+    "Decimal",
+    "List",
+    "Map",
+    "Primitive",
+    "Struct",
+    "StructField",
+    "Temporal",
 ]  # fmt: skip
 
 Unit = Literal["ms", "us", "ns"]
 PrimitiveName = Literal[
-    "bool", "int8", "int16", "int32", "int64", "float32", "float64", "string", "bytes", "date", "interval", "uuid", "json"
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float32",
+    "float64",
+    "string",
+    "bytes",
+    "date",
+    "interval",
+    "uuid",
+    "json",
 ]
 
 

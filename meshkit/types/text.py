@@ -67,7 +67,9 @@ class _Parser:
         while position < len(body):
             match = _TOKEN.match(body, position)
             if not match:
-                raise TypeTextError(f"type {text!r} can't be read at character {position + 1}. Write for example list<decimal(12,2)>")
+                raise TypeTextError(
+                    f"type {text!r} can't be read at character {position + 1}. Write for example list<decimal(12,2)>"
+                )
             tokens.append(match.group().strip())
             position = match.end()
         return tokens
@@ -114,7 +116,9 @@ class _Parser:
         known = _ALIASES.get(word)
         if known is None:
             near = get_close_matches(word, _KNOWN, n=1)
-            raise TypeTextError(f"unknown type {word!r}. " + (f"Did you mean {near[0]!r}?" if near else "See docs/reference/types"))
+            raise TypeTextError(
+                f"unknown type {word!r}. " + (f"Did you mean {near[0]!r}?" if near else "See docs/reference/types")
+            )
         if isinstance(known, m.Temporal):
             return self._temporal(known)
         if word == "varchar" and self.accept("("):
@@ -163,7 +167,9 @@ class _Parser:
 
     def _container(self, kind: str) -> m.DataType:
         if not self.accept("<"):
-            raise TypeTextError(f"{kind} needs its content. Write {'list<string>' if kind == 'list' else 'map<string, int64>'}, or `items`, `fields`")
+            raise TypeTextError(
+                f"{kind} needs its content. Write {'list<string>' if kind == 'list' else 'map<string, int64>'}, or `items`, `fields`"
+            )
         result: m.DataType
         if kind == "list":
             result = m.List(self.type(), self.accept("required"))
