@@ -118,7 +118,7 @@ class Store:
             unknown = done - {m.name for m in migrations}
             if unknown:
                 raise StoreUnavailable(
-                    f"the state store was written by a newer meshkit: {module} has migration {sorted(unknown)[0]}. Upgrade meshkit"
+                    f"the state store was written by a newer meshkit: {module} has migration {min(unknown)}. Upgrade meshkit"
                 )
             for migration in migrations:
                 if migration.name in done:

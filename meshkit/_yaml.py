@@ -96,7 +96,7 @@ class Document:
         return self.spans.get(steps, Span(1, 1, 1, 1))
 
 
-class _Refused(Exception):  # noqa: N818  # control flow inside this file
+class _Refused(Exception):  # control flow inside this file
     def __init__(self, problem: YamlProblem) -> None:
         self.problem = problem
 
