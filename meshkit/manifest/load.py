@@ -61,15 +61,8 @@ def read_manifest(
 def read_document(document: _yaml.Document, *, path: Path | None = None) -> tuple[Manifest | None, list[Diagnostic]]:
     """As `read_manifest`, from parsed YAML."""
     if not isinstance(document.data, dict):
-        return None, [
-            _at(
-                document,
-                (),
-                "manifest.not_a_mapping",
-                "a manifest is a mapping of keys",
-                "Run: meshkit init --name NAME --domain DOMAIN",
-            )
-        ]
+        hint = "Run: meshkit init --name NAME --domain DOMAIN"
+        return None, [diagnostic_at(document, (), "manifest.not_a_mapping", "a manifest is a mapping of keys", hint)]
     manifest, diagnostics = None, []
     try:
         manifest = Manifest.model_validate(document.data)
