@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import date
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, PlainSerializer, StringConstraints
+from pydantic import BeforeValidator, PlainSerializer, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from meshkit import _yaml
@@ -114,10 +114,29 @@ Tag = Annotated[
 ]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Count = Annotated[int, BeforeValidator(_count)]
-Ratio = Annotated[float, BeforeValidator(_ratio)]
+Ratio = Annotated[
+    float,
+    BeforeValidator(_ratio),
+    WithJsonSchema({"type": ["string", "number"], "description": "99.9% or a number from 0 to 1"}),
+]
 Day = Annotated[date, BeforeValidator(_day)]
-Scalar = Annotated[Any, BeforeValidator(_scalar)]
-Free = Annotated[dict[str, Any], BeforeValidator(_yaml.resolve)]
-DurationText = Annotated[Duration, BeforeValidator(_parsed(parse_duration, Duration)), PlainSerializer(str)]
-ThresholdText = Annotated[Threshold, BeforeValidator(_parsed(parse_threshold, Threshold)), PlainSerializer(str)]
-VersionRangeText = Annotated[VersionRange, BeforeValidator(_parsed(parse_range, VersionRange)), PlainSerializer(str)]
+Scalar = Annotated[Any, BeforeValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})]
+Free = Annotated[dict[str, Any], BeforeValidator(_yaml.resolve), WithJsonSchema({"type": "object"})]
+DurationText = Annotated[
+    Duration,
+    BeforeValidator(_parsed(parse_duration, Duration)),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "description": "90s 15m 1h 2d 1w 6mo 3y or ISO 8601"}),
+]
+ThresholdText = Annotated[
+    Threshold,
+    BeforeValidator(_parsed(parse_threshold, Threshold)),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "description": "= 0, < 1 %, between 5 and 10"}),
+]
+VersionRangeText = Annotated[
+    VersionRange,
+    BeforeValidator(_parsed(parse_range, VersionRange)),
+    PlainSerializer(str),
+    WithJsonSchema({"type": ["string", "number"], "description": "1, 1.2 or >=1.2,<2"}),
+]

@@ -32,11 +32,10 @@ def to_arrow(data_type: m.DataType) -> Any:
             return pa.time32("ms") if data_type.unit == "ms" else pa.time64(data_type.unit)
         return pa.timestamp(data_type.unit, tz="UTC" if data_type.name == "timestamptz" else None)
     if isinstance(data_type, m.List):
-        return pa.list_(pa.field("item", to_arrow(data_type.item), nullable=not data_type.item_required))
+        return pa.list_(to_arrow_field("item", data_type.item, required=data_type.item_required))
     if isinstance(data_type, m.Map):
-        return pa.map_(
-            to_arrow(data_type.key), pa.field("value", to_arrow(data_type.value), nullable=not data_type.value_required)
-        )
+        value = to_arrow_field("value", data_type.value, required=data_type.value_required)
+        return pa.map_(to_arrow(data_type.key), value)
     assert isinstance(data_type, m.Struct)
     return pa.struct([to_arrow_field(f.name, f.type, required=f.required) for f in data_type.fields])
 
@@ -94,7 +93,7 @@ def from_arrow(arrow: Any) -> m.DataType:
     if t.is_decimal(arrow) and arrow.precision <= 38 and 0 <= arrow.scale <= arrow.precision:
         return m.Decimal(arrow.precision, arrow.scale)
     if t.is_timestamp(arrow):
-        unit = "ms" if arrow.unit == "s" else arrow.unit
+        unit: Any = "ms" if arrow.unit == "s" else arrow.unit
         return m.Temporal("timestamptz" if arrow.tz else "timestamp", unit)
     if t.is_fixed_size_binary(arrow):
         return m.BYTES

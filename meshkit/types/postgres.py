@@ -17,7 +17,7 @@ _BACK: dict[str, m.DataType] = {
     "boolean": m.BOOL, "smallint": m.INT16, "integer": m.INT32, "bigint": m.INT64, "real": m.FLOAT32, "double precision": m.FLOAT64,
     "text": m.STRING, "character varying": m.STRING, "character": m.STRING, "citext": m.STRING, "name": m.STRING, "bytea": m.BYTES,
     "date": m.DATE, "interval": m.INTERVAL, "uuid": m.UUID, "json": m.JSON, "jsonb": m.JSON, "oid": m.INT64,
-    "time without time zone": m.TIME, "timestamp without time zone": m.TIMESTAMP, "timestamp with time zone": m.TIMESTAMPTZ,
+    "time": m.TIME, "timestamp": m.TIMESTAMP, "timestamptz": m.TIMESTAMPTZ, "time without time zone": m.TIME, "timestamp without time zone": m.TIMESTAMP, "timestamp with time zone": m.TIMESTAMPTZ,
 }  # fmt: skip
 
 
