@@ -21,7 +21,7 @@ def _primitives() -> dict[str, Any]:
 
 
 def to_polars(data_type: m.DataType) -> Any:
-    """The natural polars dtype; maps are List(Struct(key, value))."""
+    """The natural polars dtype."""
     import polars as pl
 
     if isinstance(data_type, m.Primitive):
@@ -35,7 +35,7 @@ def to_polars(data_type: m.DataType) -> Any:
     if isinstance(data_type, m.List):
         return pl.List(to_polars(data_type.item))
     if isinstance(data_type, m.Map):
-        return pl.List(pl.Struct({"key": to_polars(data_type.key), "value": to_polars(data_type.value)}))
+        return pl.Map(to_polars(data_type.key), to_polars(data_type.value))
     assert isinstance(data_type, m.Struct)
     return pl.Struct({f.name: to_polars(f.type) for f in data_type.fields})
 
@@ -60,6 +60,8 @@ def from_polars(dtype: Any) -> m.DataType:
         return m.TIME
     if isinstance(dtype, pl.List | pl.Array):
         return m.List(from_polars(dtype.inner))
+    if isinstance(dtype, pl.Map):
+        return m.Map(from_polars(dtype.key), from_polars(dtype.value))
     if isinstance(dtype, pl.Struct):
         return m.Struct(tuple(m.StructField(f.name, from_polars(f.dtype)) for f in dtype.fields))
     raise TypeConversionError(f"polars type {dtype} has no canonical type. Cast it")
