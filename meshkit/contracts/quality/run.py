@@ -155,11 +155,12 @@ def _judged(check: Check, count: int, rows: int, connection: Any, view: View) ->
         )
     percent = (100 * count / rows if rows else 0.0) if check.must.is_percent else float(count)
     holds = check.must.holds(percent)
-    measured, unit = (percent / 100, "ratio") if check.must.is_percent else (count, "rows")
+    measured = percent / 100 if check.must.is_percent else float(count)
+    unit: Literal["rows", "ratio"] = "ratio" if check.must.is_percent else "rows"
     failing = count if not holds and check.argument and check.argument[0] != "row_count" else 0
     return CheckResult(
         check.id, "pass" if holds else "fail", check.path, check.severity, measured, unit, str(check.must), failing
-    )  # type: ignore[arg-type]
+    )
 
 
 def _row_numbers(connection: Any, view: View, check: Check) -> tuple[int, ...]:
