@@ -1,0 +1,133 @@
+"""Talking to a supervisor, and starting one: used by `Stack`."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from meshkit.local.errors import StackNotRunning, SupervisorProblem
+from meshkit.local.layout import Layout
+from meshkit.local.process import Identity
+
+__all__ = ["ask", "is_running", "read_state", "start_supervisor", "wait_until_down"]
+
+START_SECONDS = 30.0
+SILENCE_SECONDS = 90.0
+BUSY = 75
+
+
+def is_running(layout: Layout) -> bool:
+    """Whether a supervisor holds the lock."""
+    try:
+        handle = os.open(layout.lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(handle)
+
+
+def read_state(layout: Layout) -> dict[str, Any]:
+    """`state.json`; empty when it is missing or corrupt: living processes are found without it."""
+    with contextlib.suppress(OSError, ValueError):
+        state = json.loads(layout.state.read_text(encoding="utf-8"))
+        if isinstance(state, dict):
+            return state
+    return {}
+
+
+def start_supervisor(layout: Layout, *, owner: Identity | None) -> None:
+    """Start the detached supervisor and wait until it listens; when another one starts at the same time, that one is fine too.
+
+    Raises: `SupervisorProblem`.
+    """
+    command = [sys.executable, "-m", "meshkit.local.supervisor", "--dir", str(layout.root)]
+    if owner is not None:
+        command += ["--owner", f"{owner.pid}:{owner.start_ticks}"]
+    log = layout.log("supervisor")
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            command, cwd="/", stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        code = process.poll()
+        if code not in {None, BUSY}:
+            tail = log.read_text(errors="replace").splitlines()[-1:]
+            raise SupervisorProblem(f"the supervisor ended with code {code}: {' '.join(tail)}", log=log)
+        if is_running(layout):
+            with contextlib.suppress(StackNotRunning, OSError), _connect(layout):
+                process.returncode = (
+                    0 if code is None else code
+                )  # it is detached: no warning about a child that still runs
+                return
+        time.sleep(0.01)
+    raise SupervisorProblem(f"the supervisor did not answer within {START_SECONDS:g} s", log=log)
+
+
+def _connect(layout: Layout) -> socket.socket:
+    supervisor = read_state(layout).get("supervisor")
+    if not isinstance(supervisor, dict) or "socket" not in supervisor:
+        raise StackNotRunning(layout.root)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(SILENCE_SECONDS)
+        connection.connect(str(supervisor["socket"]))
+    except OSError:
+        connection.close()
+        raise StackNotRunning(layout.root) from None
+    return connection
+
+
+def ask(layout: Layout, operation: str) -> Iterator[dict[str, Any]]:
+    """Send one operation and yield the events of its answer.
+
+    Raises: `StackNotRunning`, `SupervisorProblem` when the supervisor falls silent or dies.
+    """
+    with _connect(layout) as connection, connection.makefile("rwb") as stream:
+        stream.write(json.dumps({"op": operation}).encode() + b"\n")
+        stream.flush()
+        last: dict[str, Any] = {}
+        try:
+            for line in stream:
+                last = json.loads(line)
+                if last["event"] == "error":
+                    raise SupervisorProblem(str(last["text"]), log=layout.log("supervisor"))
+                yield last
+        except OSError as error:
+            raise SupervisorProblem("the supervisor stopped answering", log=layout.log("supervisor")) from error
+    if last.get("event") not in {"status", "settled"}:
+        raise SupervisorProblem("the supervisor ended in the middle of an answer", log=layout.log("supervisor"))
+
+
+def wait_until_down(layout: Layout, *, seconds: float = 30.0) -> None:
+    """Wait until the lock is free. Raises: `SupervisorProblem`."""
+    deadline = time.monotonic() + seconds
+    while is_running(layout):
+        if time.monotonic() > deadline:
+            raise SupervisorProblem(f"the supervisor did not end within {seconds:g} s", log=layout.log("supervisor"))
+        time.sleep(0.01)
+
+
+def tail(path: Path, lines: int) -> tuple[str, ...]:
+    """The last lines of a log."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 64 * 1024))
+            return tuple(file.read().decode(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ()

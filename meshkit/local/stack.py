@@ -1,0 +1,242 @@
+"""`Stack`: one local mesh in a directory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from meshkit.local import client, runtime
+from meshkit.local.capabilities import capabilities
+from meshkit.local.errors import RuntimeNotAvailable, ServiceFailed, SupervisorProblem, WrongRuntime
+from meshkit.local.graph import Service, closure
+from meshkit.local.layout import Layout, RuntimeName, StackFile, load_stack_file, make_directory, write_file
+from meshkit.local.meshfile import Endpoints, render_environment, to_endpoints
+from meshkit.local.process import Identity, end_all, find_leftovers, identify, pss_bytes
+from meshkit.local.status import DownReport, ServiceStatus, StackStatus
+
+__all__ = ["Stack"]
+
+Listener = Callable[[Mapping[str, Any]], None]
+
+
+class Stack:
+    """The servers of a local mesh: started, watched, stopped. Everything about it lies in its directory.
+
+    `Stack.open(".mesh").up()` starts what is missing and leaves it running after this process ends.
+    """
+
+    def __init__(self, layout: Layout, stack: StackFile, *, owner: Identity | None = None) -> None:
+        self._layout, self._stack, self._owner = layout, stack, owner
+
+    @classmethod
+    def open(
+        cls,
+        directory: str | Path = ".mesh",
+        runtime: RuntimeName = "embedded",
+        *,
+        only: Iterable[str] | None = None,
+        durable: bool = False,
+        web: bool = False,
+        ends_with_pid: int | None = None,
+    ) -> Stack:
+        """The stack of a directory; nothing is written or started yet.
+
+        `only` names services (what they need comes along), `durable` makes Postgres survive a crash of the machine, `web` adds the
+        gateway and the control plane. `ends_with_pid` ties a stack that this call starts to a process: when that ends, however it
+        does, the servers stop and the directory is removed.
+        Raises: `WrongRuntime`, `BadStackFile`, `UnknownService`.
+        """
+        layout = Layout(Path(directory).absolute())
+        found = load_stack_file(layout)
+        if found is not None and found.runtime != runtime:
+            raise WrongRuntime(layout.root, has=found.runtime, asked=runtime)
+        known = found or StackFile(runtime=runtime)
+        web = web or known.web
+        names = tuple(only) if only is not None else _default_services(known, web=web)
+        wanted = closure((*names, *known.services), _needs(web=web))
+        stack = known.model_copy(update={"services": wanted, "durable": durable or known.durable, "web": web})
+        return cls(layout, stack, owner=identify(ends_with_pid) if ends_with_pid is not None else None)
+
+    @classmethod
+    @contextlib.contextmanager
+    def temporary(cls, only: Iterable[str] = ("postgres", "s3"), *, web: bool = False) -> Iterator[Stack]:
+        """A running stack of its own for tests: other ports, other data; removed at the end, also when this process is killed.
+
+        Raises: `ServiceFailed` when a service does not become ready.
+        """
+        root = Path(tempfile.mkdtemp(prefix="meshkit-stack-"))
+        stack = cls.open(root / ".mesh", only=only, web=web, ends_with_pid=os.getpid())
+        try:
+            stack.up().raise_for_failures(stack.log_path)
+            yield stack
+        finally:
+            stack.down(wipe=True)
+            shutil.rmtree(root, ignore_errors=True)
+
+    # Verbs ------------------------------------------------------------------------------------------------------------------------
+
+    def up(self, products: str | Path | None = None, on_event: Listener | None = None) -> StackStatus:
+        """Start what is missing and wait until each service works or has failed; a second call changes nothing.
+
+        `on_event` is called with each change (`{"event": "service", "name": ..., "state": ...}`).
+        Raises: `RuntimeNotAvailable`, `MissingExtra`, `DirectoryProblem`, `SupervisorProblem`.
+        """
+        if products is not None:
+            raise RuntimeNotAvailable("with products")
+        self._require_embedded()
+        make_directory(self._layout)
+        self._write_stack_file()
+        notes: list[str] = []
+        last: dict[str, Any] = {}
+        for event in self._started():
+            if event["event"] in {"port", "leftover"}:
+                notes.append(str(event["text"]))
+            if on_event is not None:
+                on_event(event)
+            last = event
+        return self._to_status(last, notes=tuple(notes))
+
+    def _started(self) -> Iterator[dict[str, Any]]:
+        """Events of a start; a supervisor that ends at this very moment is replaced once."""
+        for attempt in (1, 2, 3):
+            if not client.is_running(self._layout):
+                client.start_supervisor(self._layout, owner=self._owner)
+            try:
+                yield from client.ask(self._layout, "up")
+            except client.StackNotRunning:
+                if attempt == 3:
+                    raise
+                client.wait_until_down(self._layout)
+            else:
+                return
+
+    def down(self, *, wipe: bool = False) -> DownReport:
+        """Stop all services in reverse order; with `wipe` remove the directory and all data of the stack.
+
+        Raises: `SupervisorProblem` when the supervisor does not end.
+        """
+        running = client.is_running(self._layout)
+        survivors: tuple[str, ...] = ()
+        if running:
+            with contextlib.suppress(client.StackNotRunning, SupervisorProblem):
+                for event in client.ask(self._layout, "down"):
+                    survivors = tuple(event.get("survivors", ()))
+            client.wait_until_down(self._layout)
+        survivors = self._end_leftovers() or survivors
+        if wipe and not survivors:
+            self._wipe()
+        return DownReport(was_running=running, wiped=wipe and not survivors, survivors=survivors)
+
+    def _end_leftovers(self) -> tuple[str, ...]:
+        """End processes of a supervisor that was killed; names of services with survivors."""
+        if not self._layout.stack.exists() or self._stack.runtime != "embedded":
+            return ()
+        found = find_leftovers(self.services(), stack_id=self._stack.id)
+        alive = {
+            n: end_all(ids, first=signal.SIGTERM, then=signal.SIGQUIT, grace_seconds=3.0) for n, ids in found.items()
+        }
+        return tuple(sorted(name for name, identities in alive.items() if identities))
+
+    def _wipe(self) -> None:
+        if self._stack.home is not None:
+            shutil.rmtree(self._stack.home, ignore_errors=True)
+        if self._layout.stack.exists():  # a directory without it is not ours to remove
+            shutil.rmtree(self._layout.root, ignore_errors=True)
+
+    def status(self) -> StackStatus:
+        """What runs now; `down` when no supervisor does."""
+        if client.is_running(self._layout):
+            with contextlib.suppress(client.StackNotRunning):
+                *_, last = client.ask(self._layout, "status")
+                return self._to_status(last)
+        return self._to_status(
+            {"state": "down", "services": [{"name": n, "state": "stopped"} for n in self._stack.services]}
+        )
+
+    # Facts ------------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def directory(self) -> Path:
+        """The stack's directory, absolute."""
+        return self._layout.root
+
+    @property
+    def mesh_file(self) -> Path:
+        """The generated `mesh.yaml`."""
+        return self._layout.mesh
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Where the servers are, with keys. Valid after `up`."""
+        return to_endpoints(self.services())
+
+    def env(self) -> dict[str, str]:
+        """Environment variables by which programs find the stack. They hold secrets."""
+        return render_environment(self.endpoints, self.mesh_file)
+
+    def log_path(self, service: str) -> Path:
+        """The current log file of a service, or of `supervisor`."""
+        return self._layout.log(service)
+
+    def services(self) -> tuple[Service, ...]:
+        """The service graph as it runs or would run."""
+        found = load_stack_file(self._layout)
+        if found is not None:
+            self._stack = found.model_copy(update={"services": self._stack.services})
+        return runtime.load_graph(self._layout, self._stack)
+
+    def _require_embedded(self) -> None:
+        if self._stack.runtime != "embedded":
+            raise RuntimeNotAvailable(self._stack.runtime)
+
+    def _write_stack_file(self) -> None:
+        """Add what this call asks for to `stack.json`; a running supervisor reads it."""
+        found = load_stack_file(self._layout) or self._stack
+        wanted = closure((*found.services, *self._stack.services), _needs(web=found.web or self._stack.web))
+        home = found.home or runtime.make_home(found.id)
+        changes = {
+            "services": wanted,
+            "durable": self._stack.durable,
+            "web": found.web or self._stack.web,
+            "home": home,
+        }
+        self._stack = found.model_copy(update=changes)
+        if self._stack != found or not self._layout.stack.exists():
+            write_file(self._layout.stack, self._stack.model_dump_json(indent=2) + "\n")
+
+    def _to_status(self, event: Mapping[str, Any], *, notes: tuple[str, ...] = ()) -> StackStatus:
+        graph = {s.name: s for s in self.services()} if self._layout.stack.exists() else {}
+        services = tuple(_service_status(graph[f["name"]], f) for f in event["services"] if f["name"] in graph)
+        bad = [s.name for s in services if s.state in {"failed", "backoff"}]
+        supervisor = (
+            (client.read_state(self._layout).get("supervisor") or {}).get("pid") if event["state"] != "down" else None
+        )
+        own = 0 if supervisor is None else pss_bytes(supervisor) - sum(s.pss_bytes for s in services)
+        return StackStatus(
+            state=event["state"], runtime=self._stack.runtime, services=services, capabilities=capabilities(self._stack.runtime),
+            supervisor_pid=supervisor, supervisor_pss_bytes=max(0, own), notes=notes,
+            log_tails={name: client.tail(self._layout.log(name), 20) for name in bad},
+        )  # fmt: skip
+
+
+def _needs(*, web: bool) -> Mapping[str, tuple[str, ...]]:
+    return runtime.service_needs(web=web)
+
+
+def _default_services(stack: StackFile, *, web: bool) -> tuple[str, ...]:
+    return (*(stack.services or runtime.DEFAULT_SERVICES), *(("gateway", "control") if web else ()))
+
+
+def _service_status(service: Service, facts: Mapping[str, Any]) -> ServiceStatus:
+    pid = facts.get("pid")
+    return ServiceStatus(
+        name=service.name, label=service.label, version=service.version, state=facts["state"], url=service.url, pid=pid,
+        ready_seconds=facts.get("ready_seconds"), restarts=facts.get("restarts", 0), pss_bytes=pss_bytes(pid) if pid else 0,
+        last_error=facts.get("last_error") if facts["state"] not in {"ready", "stopped"} else None,
+    )  # fmt: skip

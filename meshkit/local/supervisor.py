@@ -1,0 +1,476 @@
+"""The detached process that runs the services of one stack: `python -m meshkit.local.supervisor --dir .mesh`.
+
+It holds `.mesh/lock` while it lives and talks NDJSON over a Unix socket. Everything runs on one loop in the main thread: children are
+spawned there, because their parent-death signal fires when the spawning thread ends. One task per service lives its life; decisions
+are made by `lifecycle`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from meshkit.errors import MeshkitError
+from meshkit.local import lifecycle, portbook
+from meshkit.local.embedded import PORTS
+from meshkit.local.graph import Service, levels
+from meshkit.local.layout import Layout, StackFile, load_stack_file, write_file
+from meshkit.local.lifecycle import State, Track
+from meshkit.local.meshfile import to_endpoints, write_mesh_file
+from meshkit.local.probes import NotReady, check, check_again, warm
+from meshkit.local.process import MARK, Identity, end_all, find_leftovers, identify, is_alive, listens, spawn
+from meshkit.local.runtime import load_graph
+
+__all__ = ["BUSY", "Supervisor", "main", "take_lock"]
+
+BUSY = 75  # exit code when another supervisor holds the lock
+PROBE_SECONDS = 5.0
+LOG_BYTES = 10 << 20
+LINE_LIMIT = 1 << 20
+
+
+def take_lock(path: Path) -> int | None:
+    """An open file descriptor that holds the lock until this process ends; None while another holds it."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
+
+
+class Supervisor:
+    """Runs the services of `layout` until it is told to stop, its owner ends, or its directory is removed."""
+
+    def __init__(self, layout: Layout, stack: StackFile, *, lock: int, owner: Identity | None) -> None:
+        self.layout, self.stack, self.owner = layout, stack, owner
+        self.lock_inode = os.fstat(lock).st_ino
+        self.services: dict[str, Service] = {}
+        self.tracks: dict[str, Track] = {}
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+        self.children: dict[str, subprocess.Popen[bytes]] = {}
+        self.stopping = asyncio.Event()
+        self.changed = asyncio.Condition()
+        self.notes: list[dict[str, Any]] = []
+        self.survivors: list[str] = []
+        self.socket = Path()
+
+    # Running ----------------------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Clear what a killed supervisor left, serve the socket, start the services, wait for the end, stop them."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stopping.set)
+        self._forget_former_socket()
+        self._allot_all_ports_after_clearing()
+        folder = Path(tempfile.mkdtemp(prefix="meshkit-"))
+        self.socket = folder / "s"
+        server = await asyncio.start_unix_server(self._serve, path=str(self.socket), limit=LINE_LIMIT)
+        self._start_missing()
+        self._save()
+        try:
+            await self._watch_world()
+        finally:
+            await self._stop_all()
+            self._save(ended=True)
+            async with self.changed:
+                self.changed.notify_all()
+            await asyncio.sleep(0.05)  # lets the last events reach their readers
+            server.close()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def _watch_world(self) -> None:
+        tick = 0
+        while not self.stopping.is_set():
+            if self.owner is not None and not is_alive(self.owner):
+                return
+            if tick % 10 == 0:
+                if not self._holds_directory():
+                    return
+                self._rotate_logs()
+            tick += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.stopping.wait(), 0.5)
+
+    def _holds_directory(self) -> bool:
+        try:
+            return self.layout.lock.stat().st_ino == self.lock_inode
+        except OSError:
+            return False
+
+    def _rotate_logs(self) -> None:
+        """Copy and truncate: children write with O_APPEND to the same file, so they go on at its new start."""
+        for path in self.layout.logs.glob("*.log"):
+            if path.stat().st_size > LOG_BYTES:
+                with contextlib.suppress(FileNotFoundError):
+                    path.with_suffix(".log.1").replace(path.with_suffix(".log.2"))
+                shutil.copyfile(path, path.with_suffix(".log.1"))
+                os.truncate(path, 0)
+
+    def _forget_former_socket(self) -> None:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            former = Path(json.loads(self.layout.state.read_text())["supervisor"]["socket"]).parent
+            if former.name.startswith("meshkit-") and former.lstat().st_uid == os.getuid() and not former.is_symlink():
+                shutil.rmtree(former)
+
+    def _allot_all_ports_after_clearing(self) -> None:
+        services = load_graph(self.layout, self.stack)
+        for name, identities in find_leftovers(services, stack_id=self.stack.id).items():
+            end_all(identities, first=signal.SIGTERM, then=signal.SIGQUIT, grace_seconds=3.0)
+            self._note(
+                "leftover", service=name, text=f"{name}: {len(identities)} processes of a former run were stopped"
+            )
+        self._allot(tuple(s.name for s in services))
+
+    def _allot(self, names: tuple[str, ...]) -> bool:
+        """Check the ports of services that do not run; whether one had to move."""
+        keys = [f"{name}.{port}" for name in names for port in PORTS[name]]
+        ports, moved = portbook.allot(keys, self.stack.ports)
+        for key, (old, new) in moved.items():
+            self._note("port", service=key.partition(".")[0], text=f"{key}: port {old} is busy, moved to {new}")
+        if ports != self.stack.ports:
+            self.stack = self.stack.model_copy(update={"ports": ports})
+            write_file(self.layout.stack, self.stack.model_dump_json(indent=2) + "\n")
+        self.services = {s.name: s for s in load_graph(self.layout, self.stack)}
+        write_mesh_file(self.layout, to_endpoints(self.services.values()))
+        return bool(moved)
+
+    def _start_missing(self) -> None:
+        for name in self.services:
+            task = self.tasks.get(name)
+            if task is None or task.done():
+                self.tracks[name] = Track(name)
+                self.tasks[name] = asyncio.create_task(self._live(name), name=name)
+
+    # One service ------------------------------------------------------------------------------------------------------------------
+
+    async def _live(self, name: str) -> None:
+        while not self.stopping.is_set():
+            if not await self._needs_are_ready(name):
+                return
+            try:
+                reason = await self._one_life(name)
+            except (OSError, MeshkitError) as error:
+                reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else error.message
+            if self.stopping.is_set():
+                break
+            await self._set(lifecycle.exited(self.tracks[name], reason, now=time.monotonic()))
+            if self.tracks[name].state is State.FAILED:
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.stopping.wait(), self.tracks[name].restart_after_seconds)
+            self.tracks[name] = lifecycle.restarted(self.tracks[name])
+        await self._set(lifecycle.stopped(self.tracks[name]))
+
+    async def _needs_are_ready(self, name: str) -> bool:
+        async with self.changed:
+            while not self.stopping.is_set():
+                states = {need: self.tracks[need].state for need in self.services[name].needs}
+                failed = next((need for need, state in states.items() if state is State.FAILED), None)
+                if failed is not None:
+                    self.tracks[name] = lifecycle.blocked(self.tracks[name], failed)
+                    self._save()
+                    self.changed.notify_all()
+                    return False
+                if all(state in {State.READY, State.DEGRADED} for state in states.values()):
+                    return True
+                await self.changed.wait()
+        return True
+
+    async def _one_life(self, name: str) -> str:
+        """From preparation to the end of the process; returns why it ended."""
+        await self._clear(name)
+        if self._allot((name,)):
+            self._end_dependents(name)
+        service = self.services[name]
+        self._prepare(service)
+        await self._set(lifecycle.begun(self.tracks[name], pid=None, now=time.monotonic()))
+        problem = await self._set_up(service)
+        if problem is not None or self.stopping.is_set():
+            return problem or "stopped"
+        child = self._spawn(service, service.command, cwd=service.data_dir)
+        await self._set(lifecycle.begun(self.tracks[name], pid=child.pid, now=time.monotonic()))
+        probing = asyncio.create_task(self._probe(service, child))
+        try:
+            return await self._exit_reason(child, probing)
+        finally:
+            probing.cancel()
+            await asyncio.gather(probing, return_exceptions=True)
+            self.children.pop(name, None)
+            await self._clear(name)
+
+    async def _exit_reason(self, child: subprocess.Popen[bytes], probing: asyncio.Task[None]) -> str:
+        overdue = False
+        while (code := child.poll()) is None:
+            if probing.done() and not overdue and not self.stopping.is_set():
+                overdue = True
+                child.kill()
+            await asyncio.sleep(0.05)
+        if overdue:
+            return "did not become ready in time"
+        return f"ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+
+    async def _clear(self, name: str) -> None:
+        """End what is left of its processes: orphaned Postgres backends hold shared memory and block the next start."""
+        service = self.services[name]
+        leftovers = (await asyncio.to_thread(find_leftovers, [service], stack_id=self.stack.id)).get(name, [])
+        if leftovers:
+            await asyncio.to_thread(end_all, leftovers, first=signal.SIGTERM, then=signal.SIGQUIT, grace_seconds=3.0)
+        for path in service.litter:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    def _end_dependents(self, name: str) -> None:
+        for other in self.services.values():
+            if name in other.needs and other.name in self.children:
+                self.children[other.name].send_signal(other.stop.signal)
+
+    def _prepare(self, service: Service) -> None:
+        owner = (service.account.uid, service.account.gid) if service.account else None
+        folders = [service.base, service.base / "home", service.base / "tmp"]
+        for folder in folders if service.setup else [*folders, service.data_dir]:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if owner is not None:
+                os.chown(folder, *owner)
+        for path, text in service.files.items():
+            write_file(path, text, owner=owner)
+
+    async def _set_up(self, service: Service) -> str | None:
+        setup = service.setup
+        if setup is None or setup.result.exists():
+            return None
+        shutil.rmtree(setup.draft, ignore_errors=True)
+        child = self._spawn(service, setup.command, cwd=service.base)
+        while (code := child.poll()) is None:
+            await asyncio.sleep(0.01)
+        self.children.pop(service.name, None)
+        if code != 0:
+            return f"its setup exited with code {code}"
+        setup.draft.rename(setup.result)
+        return None
+
+    def _spawn(self, service: Service, command: tuple[str, ...], *, cwd: Path) -> subprocess.Popen[bytes]:
+        env = {
+            "PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "HOME": str(service.base / "home"),
+            "TMPDIR": str(service.base / "tmp"), MARK: self.stack.id, **service.env,
+        }  # fmt: skip
+        child = spawn(
+            command, cwd=cwd, env=env, log=self.layout.log(service.name), account=service.account,
+            death_signal=signal.SIGINT if service.stop.signal is signal.SIGINT else signal.SIGKILL,
+        )  # fmt: skip
+        self.children[service.name] = child
+        return child
+
+    async def _probe(self, service: Service, child: subprocess.Popen[bytes]) -> None:
+        """Returns only when the start took too long; else runs until it is cancelled."""
+        assert service.ready is not None
+        deadline = time.monotonic() + service.start_timeout_seconds
+        await asyncio.to_thread(warm, service.ready)
+        while self.tracks[service.name].state is State.STARTING:
+            try:
+                await check(service.ready)
+                self._refuse_foreign(service, child)
+            except NotReady as error:
+                self.tracks[service.name] = lifecycle.missed(self.tracks[service.name], error.message)
+                if time.monotonic() > deadline:
+                    return
+                await asyncio.sleep(0.05)
+                continue
+            await self._set(lifecycle.answered(self.tracks[service.name], now=time.monotonic()))
+        while True:
+            await asyncio.sleep(PROBE_SECONDS)
+            try:
+                await check_again(service.ready)
+                await self._set(lifecycle.answered(self.tracks[service.name], now=time.monotonic()))
+            except NotReady as error:
+                await self._set(lifecycle.missed(self.tracks[service.name], error.message))
+
+    def _refuse_foreign(self, service: Service, child: subprocess.Popen[bytes]) -> None:
+        if not listens(child.pid, service.ports[service.main_port]):
+            raise NotReady(f"port {service.ports[service.main_port]} is served by a foreign process")
+
+    # Stopping ---------------------------------------------------------------------------------------------------------------------
+
+    async def _stop_all(self) -> None:
+        self.stopping.set()
+        async with self.changed:
+            self.changed.notify_all()
+        for level in reversed(levels(self.services.values())):
+            await asyncio.gather(*(self._stop(self.services[name]) for name in level))
+        await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+        self.survivors = sorted(find_leftovers(self.services.values(), stack_id=self.stack.id))
+
+    async def _stop(self, service: Service) -> None:
+        child = self.children.get(service.name)
+        if child is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            child.send_signal(service.stop.signal)
+        deadline = time.monotonic() + service.stop.grace_seconds
+        while child.poll() is None:
+            if time.monotonic() > deadline:
+                child.kill()
+            await asyncio.sleep(0.01)
+
+    # Telling ----------------------------------------------------------------------------------------------------------------------
+
+    async def _set(self, track: Track) -> None:
+        if self.tracks.get(track.name) == track:
+            return
+        async with self.changed:
+            self.tracks[track.name] = track
+            self._save()
+            self.changed.notify_all()
+
+    def _note(self, event: str, **facts: Any) -> None:
+        self.notes.append({"event": event, **facts})
+
+    def _save(self, *, ended: bool = False) -> None:
+        if not self._holds_directory():
+            return
+        me = identify(os.getpid())
+        facts = {
+            "format": "meshkit.local.state/1",
+            "supervisor": None
+            if ended or me is None
+            else {"pid": me.pid, "start_ticks": me.start_ticks, "socket": str(self.socket)},
+            "services": [self._facts(name) for name in self.services],
+        }
+        write_file(self.layout.state, json.dumps(facts, indent=1) + "\n")
+
+    def _facts(self, name: str) -> dict[str, Any]:
+        track = self.tracks.get(name, Track(name))
+        identity = identify(track.pid) if track.pid else None
+        return {
+            "name": name, "state": str(track.state), "pid": track.pid, "start_ticks": identity.start_ticks if identity else None,
+            "ready_seconds": None if track.ready_seconds is None else round(track.ready_seconds, 2), "restarts": track.restarts,
+            "last_error": track.last_error,
+        }  # fmt: skip
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ValueError):
+            request = json.loads(await reader.readline() or b"{}")
+            async for event in self._answer(str(request.get("op"))):
+                writer.write(json.dumps(event).encode() + b"\n")
+                await writer.drain()
+        writer.close()
+
+    async def _answer(self, op: str) -> AsyncIterator[dict[str, Any]]:
+        if op == "status":
+            yield self._status("status")
+        elif op == "up":
+            try:
+                self._reload()
+            except MeshkitError as error:
+                yield {"event": "error", "text": error.message}
+                return
+            async for event in self._follow():
+                yield event
+        elif op == "down":
+            self.stopping.set()
+            async for event in self._follow():
+                yield event
+        else:
+            yield {"event": "error", "text": f"unknown operation {op!r}"}
+
+    def _reload(self) -> None:
+        stack = load_stack_file(self.layout)
+        if stack is None:
+            return
+        self.stack = stack.model_copy(update={"ports": {**stack.ports, **self.stack.ports}})
+        running = {name for name, task in self.tasks.items() if not task.done()}
+        wanted = tuple(s.name for s in load_graph(self.layout, self.stack) if s.name not in running)
+        if wanted:
+            self._allot(wanted)
+            self._start_missing()
+
+    async def _follow(self) -> AsyncIterator[dict[str, Any]]:
+        """Each change of a service until nothing is under way, then the whole state."""
+        told: dict[str, dict[str, Any]] = {}
+        noted = 0
+        while True:
+            for note in self.notes[noted:]:
+                yield note
+            noted = len(self.notes)
+            for name in self.services:
+                facts = self._facts(name)
+                if told.get(name) != facts:
+                    told[name] = facts
+                    yield {"event": "service", **facts}
+            async with self.changed:
+                done = [t.state is State.STOPPED or t.state is State.FAILED for t in self.tracks.values()]
+                if (
+                    (all(done) and self.tasks_done())
+                    if self.stopping.is_set()
+                    else lifecycle.settled(self.tracks.values())
+                ):
+                    break
+                if all(told.get(name) == self._facts(name) for name in self.services):
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self.changed.wait(), 1.0)
+        for name in self.services:
+            if told.get(name) != self._facts(name):
+                yield {"event": "service", **self._facts(name)}
+        yield self._status("settled")
+
+    def tasks_done(self) -> bool:
+        """Whether each service's life is over."""
+        return all(task.done() for task in self.tasks.values())
+
+    def _status(self, event: str) -> dict[str, Any]:
+        services = [self._facts(name) for name in self.services]
+        return {
+            "event": event,
+            "state": lifecycle.overall(self.tracks.values()),
+            "services": services,
+            "survivors": self.survivors,
+        }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Take the lock and run; 75 when another supervisor runs. An owned stack is removed with its directory when its owner ends."""
+    parser = argparse.ArgumentParser(
+        prog="meshkit.local.supervisor", description="Runs the services of one local mesh."
+    )
+    parser.add_argument("--dir", required=True, type=Path)
+    parser.add_argument("--owner", help="PID:START_TICKS of the process whose end ends the stack")
+    options = parser.parse_args(arguments)
+    layout = Layout(options.dir.resolve())
+    lock = take_lock(layout.lock)
+    if lock is None:
+        return BUSY
+    owner = Identity(*(int(part) for part in options.owner.split(":"))) if options.owner else None
+    try:
+        stack = load_stack_file(layout)
+        if stack is None:
+            print("there is no stack.json", file=sys.stderr)
+            return 3
+        supervisor = Supervisor(layout, stack, lock=lock, owner=owner)
+        asyncio.run(supervisor.run())
+    except MeshkitError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    if owner is not None and not is_alive(owner):
+        shutil.rmtree(layout.root, ignore_errors=True)
+        if stack.home is not None:
+            shutil.rmtree(stack.home, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
