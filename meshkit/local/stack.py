@@ -13,7 +13,7 @@ from typing import Any
 
 from meshkit.local import client, runtime
 from meshkit.local.capabilities import capabilities
-from meshkit.local.errors import RuntimeNotAvailable, ServiceFailed, SupervisorProblem, WrongRuntime
+from meshkit.local.errors import RuntimeNotAvailable, SupervisorProblem, WrongRuntime
 from meshkit.local.graph import Service, closure
 from meshkit.local.layout import Layout, RuntimeName, StackFile, load_stack_file, make_directory, write_file
 from meshkit.local.meshfile import Endpoints, render_environment, to_endpoints

@@ -38,13 +38,13 @@ def attach(connection: Any, data: Any, item: DataObject, object_name: str, *, ex
 
     Raises: `EnvironmentProblem` if a file is missing; a file that is there and unreadable is a finding.
     """
-    view = View(f"data_{object_name}")
+    view = View(quote(f"data_{object_name}"))
     if isinstance(data, str | PathLike):
         return _files(connection, fspath(data), item, object_name, view, extra_columns)
     table = _arrow(data)
     connection.register(f"raw_{object_name}", table)
     actual = {f.name: _canonical(f) for f in table.schema}
-    _typed_view(connection, f"raw_{object_name}", actual, item, object_name, view, extra_columns)
+    _typed_view(connection, quote(f"raw_{object_name}"), actual, item, object_name, view, extra_columns)
     return view
 
 
@@ -137,7 +137,7 @@ def _described(
         )
         view.missing = set(item.fields)
         return view
-    connection.execute(f"CREATE VIEW raw_{object_name} AS SELECT * FROM {source}")
+    connection.execute(f"CREATE VIEW {quote(f'raw_{object_name}')} AS SELECT * FROM {source}")
     if not typed:
         actual: dict[str, DataType | None] = {name: None for name, *_ in columns}
         _cast_view(connection, actual, item, object_name, view, extra_columns)
@@ -151,7 +151,7 @@ def _described(
     if lenient_absence:
         _cast_view(connection, known, item, object_name, view, extra_columns, optional_absence=True)
     else:
-        _typed_view(connection, f"raw_{object_name}", known, item, object_name, view, extra_columns)
+        _typed_view(connection, quote(f"raw_{object_name}"), known, item, object_name, view, extra_columns)
     return view
 
 
@@ -209,10 +209,12 @@ def _cast_view(
         )
     _surplus(actual, item, object_name, view, extra_columns)
     connection.execute(
-        f"CREATE VIEW {view.name} AS SELECT {', '.join(columns) or '1 AS nothing'} FROM raw_{object_name}"
+        f"CREATE VIEW {view.name} AS SELECT {', '.join(columns) or '1 AS nothing'} FROM {quote(f'raw_{object_name}')}"
     )
     if casts:
-        counts = connection.execute(f"SELECT {', '.join(c for _, c in casts)} FROM raw_{object_name}").fetchone()
+        counts = connection.execute(
+            f"SELECT {', '.join(c for _, c in casts)} FROM {quote(f'raw_{object_name}')}"
+        ).fetchone()
         for (name, _), count in zip(casts, counts, strict=True):
             state: Any = "fail" if count else "pass"
             path = (("object", object_name), ("field", name), ("check", "type"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any, Literal
 
@@ -30,7 +30,7 @@ class ContractViolation(MeshkitError):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One rule's outcome. `measured` is rows or a ratio (`unit`), `row_numbers` are up to ten failing rows, from 1 in data order."""
+    """One rule's outcome. `sets_aside`: its failing rows are quarantined and don't stop a publish. `measured` is rows or a ratio (`unit`), `row_numbers` are up to ten failing rows, from 1 in data order."""
 
     rule: str
     state: State
@@ -42,6 +42,16 @@ class CheckResult:
     failing_rows: int = 0
     row_numbers: tuple[int, ...] = ()
     message: str = ""
+    sets_aside: bool = False
+
+    def plus(self, other: CheckResult) -> CheckResult:
+        """The same rule over two batches."""
+        worse = self if self.state != "pass" else other
+        numbers = (self.row_numbers + other.row_numbers)[:10]
+        measured = (self.measured or 0) + (other.measured or 0) if self.unit == "rows" else worse.measured
+        return replace(
+            worse, measured=measured, failing_rows=self.failing_rows + other.failing_rows, row_numbers=numbers
+        )
 
     @property
     def fails(self) -> bool:
@@ -110,6 +120,19 @@ class QualityReport:
             "format": "meshkit.contracts.quality/1", "product": self.product, "version": self.version, "ok": self.ok, "rows": self.rows,
             "failed": self.failed, "total": self.total, "results": [r.to_json() for r in self.results], "notes": list(self.notes),
         }  # fmt: skip
+
+    @property
+    def publishable(self) -> bool:
+        """Whether a publish may commit: rows that break row rules are set aside, everything else must hold."""
+        return not any(r.fails and not r.sets_aside for r in self.results)
+
+    def plus(self, other: QualityReport) -> QualityReport:
+        """Results of two batches under the same rules, counted together; row numbers stay the first ten."""
+        added = {r.rule: r for r in other.results}
+        results = tuple(r.plus(added.pop(r.rule)) if r.rule in added else r for r in self.results) + tuple(
+            added.values()
+        )
+        return QualityReport(self.product, self.version, results, self.rows + other.rows, self.notes)
 
     def merged(self, other: QualityReport) -> QualityReport:
         """Results of both, in order."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -61,6 +61,21 @@ def check_data(
         for name, view in views.items():
             report = report.merged(_check_object(connection, manifest, name, view, views, options))
     return report
+
+
+def judge_files(manifest: Manifest, object_name: str, paths: Mapping[str, Sequence[str]]) -> QualityReport:
+    """The rules over a whole publish, on staged Parquet files whose columns already have the contract's types."""
+    import duckdb
+
+    options = CheckOptions(only="whole", allow_empty=True)
+    with duckdb.connect(config={"memory_limit": options.memory_limit, "threads": options.threads}) as connection:
+        connection.execute("SET TimeZone='UTC'")
+        views = {}
+        for name, files in paths.items():
+            listed = "[" + ", ".join(duck.string_literal(p) for p in files) + "]"
+            connection.execute(f"CREATE VIEW {quote(f'data_{name}')} AS SELECT * FROM read_parquet({listed})")
+            views[name] = View(quote(f"data_{name}"))
+        return _check_object(connection, manifest, object_name, views[object_name], views, options)
 
 
 def _check_object(
