@@ -115,7 +115,7 @@ class DataProduct:
     @cached_property
     def transform(self) -> Callable[..., Any]:
         """The function that makes the rows. Raises: `CodeError` unless the class marks exactly one."""
-        marked = [m for _, m in inspect.getmembers(self, callable) if hasattr(m, "__meshkit_transform__")]
+        marked = [getattr(self, n) for n in _marked(type(self), "__meshkit_transform__")]
         if len(marked) != 1:
             raise CodeError(f"{type(self).__name__} has {len(marked)} methods marked @transform. Mark exactly one")
         found: Callable[..., Any] = marked[0]
@@ -125,10 +125,10 @@ class DataProduct:
     def checks(self) -> tuple[Check, ...]:
         """Checks of the code, in the order they are written."""
         found = []
-        for _, method in inspect.getmembers(self, callable):
-            marked = getattr(method, "__meshkit_check__", None)
-            if marked is not None:
-                found.append(Check(marked.name, method, marked.quarantine, marked.object_name))
+        for name in _marked(type(self), "__meshkit_check__"):
+            method = getattr(self, name)
+            marked = method.__meshkit_check__
+            found.append(Check(marked.name, method, marked.quarantine, marked.object_name))
         return tuple(sorted(found, key=lambda c: c.predicate.__code__.co_firstlineno))
 
     def wanted(self) -> Mapping[str, Any]:
@@ -172,6 +172,11 @@ class DataProduct:
 
     def _repr_html_(self) -> str:
         return self.manifest._repr_html_()  # the notebook protocol
+
+
+def _marked(owner: type, mark: str) -> list[str]:
+    """Names of methods that carry a mark; looked up without running properties."""
+    return [name for name, member in inspect.getmembers_static(owner) if hasattr(member, mark)]
 
 
 class FunctionProduct(DataProduct, Generic[P, R]):
@@ -274,10 +279,10 @@ def as_batches(rows: Any) -> Iterator[Any]:
 
     if hasattr(rows, "collect_schema") and hasattr(rows, "collect"):
         rows = rows.collect(engine="streaming")
-    if hasattr(rows, "to_arrow") and not isinstance(rows, pa.Table | pa.RecordBatch):
+    elif hasattr(rows, "to_arrow") and not isinstance(rows, pa.Table | pa.RecordBatch):
         rows = rows.to_arrow()
-    if hasattr(rows, "fetch_arrow_reader"):
-        rows = rows.fetch_arrow_reader(ROWS_PER_BATCH)
+    if hasattr(rows, "to_arrow_reader"):
+        rows = rows.to_arrow_reader(ROWS_PER_BATCH)
     if isinstance(rows, pa.RecordBatchReader):
         yield from rows
     elif isinstance(rows, pa.RecordBatch):
