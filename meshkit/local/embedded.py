@@ -229,7 +229,7 @@ def _s3(layout: Layout, secrets: Secrets, ports: dict[str, int], *, weed: Path, 
     command = (
         str(weed), "-logtostderr=true", "mini", f"-dir={base / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *flags,
         f"-s3.port.iceberg={ports['iceberg']}", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false", "-master.telemetry=false",
-        "-s3.iam.readOnly=false",
+        "-s3.iam.readOnly=false", "-volume.preStopSeconds=0",
         "-master.volumeSizeLimitMB=64", "-volume.max=4000",  # by default a bucket takes 7 slots of up to 1 GB: the 11th can't be written
         "-filer.localSocket=filer.sock", "-s3.localSocket=s3.sock",  # relative to the data directory: socket paths end near 100 bytes
     )  # fmt: skip

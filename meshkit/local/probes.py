@@ -50,7 +50,7 @@ async def _guarded(operation: Coroutine[None, None, None], timeout_seconds: floa
         raise
     except TimeoutError:
         raise NotReady(f"no answer within {timeout_seconds:g} s") from None
-    except Exception as error:  # noqa: BLE001  # drivers raise errors of many libraries; each means: not ready yet
+    except Exception as error:  # drivers raise errors of many libraries; each means: not ready yet
         raise NotReady(f"{type(error).__name__} while probing") from error
 
 

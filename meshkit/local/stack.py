@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from meshkit.local import client, runtime
+from meshkit.local import client, doctor, portbook, runtime
 from meshkit.local.capabilities import capabilities
-from meshkit.local.errors import RuntimeNotAvailable, ServiceFailed, SupervisorProblem, WrongRuntime
+from meshkit.local.doctor import DoctorReport
+from meshkit.local.errors import RuntimeNotAvailable, StackNotRunning, SupervisorProblem, UnknownService, WrongRuntime
 from meshkit.local.graph import Service, closure
 from meshkit.local.layout import Layout, RuntimeName, StackFile, load_stack_file, make_directory, write_file
 from meshkit.local.meshfile import Endpoints, render_environment, to_endpoints
@@ -64,6 +65,12 @@ class Stack:
         return cls(layout, stack, owner=identify(ends_with_pid) if ends_with_pid is not None else None)
 
     @classmethod
+    def find(cls, directory: str | Path = ".mesh") -> Stack:
+        """The stack of a directory, whatever its runtime and services; an empty one when there is none."""
+        found = load_stack_file(Layout(Path(directory).absolute()))
+        return cls.open(directory) if found is None else cls.open(directory, found.runtime)
+
+    @classmethod
     @contextlib.contextmanager
     def temporary(cls, only: Iterable[str] = ("postgres", "s3"), *, web: bool = False) -> Iterator[Stack]:
         """A running stack of its own for tests: other ports, other data; removed at the end, also when this process is killed.
@@ -105,11 +112,10 @@ class Stack:
     def _started(self) -> Iterator[dict[str, Any]]:
         """Events of a start; a supervisor that ends at this very moment is replaced once."""
         for attempt in (1, 2, 3):
-            if not client.is_running(self._layout):
-                client.start_supervisor(self._layout, owner=self._owner)
+            client.ensure_supervisor(self._layout, owner=self._owner)
             try:
                 yield from client.ask(self._layout, "up")
-            except client.StackNotRunning:
+            except StackNotRunning:
                 if attempt == 3:
                     raise
                 client.wait_until_down(self._layout)
@@ -124,7 +130,7 @@ class Stack:
         running = client.is_running(self._layout)
         survivors: tuple[str, ...] = ()
         if running:
-            with contextlib.suppress(client.StackNotRunning, SupervisorProblem):
+            with contextlib.suppress(StackNotRunning, SupervisorProblem):
                 for event in client.ask(self._layout, "down"):
                     survivors = tuple(event.get("survivors", ()))
             client.wait_until_down(self._layout)
@@ -152,12 +158,38 @@ class Stack:
     def status(self) -> StackStatus:
         """What runs now; `down` when no supervisor does."""
         if client.is_running(self._layout):
-            with contextlib.suppress(client.StackNotRunning):
+            with contextlib.suppress(StackNotRunning):
                 *_, last = client.ask(self._layout, "status")
                 return self._to_status(last)
         return self._to_status(
             {"state": "down", "services": [{"name": n, "state": "stopped"} for n in self._stack.services]}
         )
+
+    def doctor(self, *, fix: bool = False, runtime: RuntimeName | None = None) -> DoctorReport:
+        """Check this machine and the directory, for `runtime` instead of its own if given.
+
+        `fix` stops orphans and forgets busy ports of a stack that is down.
+        """
+        checks = [*doctor.check_machine(runtime or self._stack.runtime), *doctor.check_directory(self._layout)]
+        if self._stack.runtime != "embedded" or not self._layout.stack.exists():
+            return DoctorReport(tuple(checks))
+        running = client.is_running(self._layout)
+        if fix and not running:
+            self._end_leftovers()
+            self._forget_busy_ports()
+        services = self.services()
+        leftovers = () if running else find_leftovers(services, stack_id=self._stack.id).values()
+        checks += [
+            doctor.check_ports(services, running=running),
+            doctor.check_leftovers(sum(len(found) for found in leftovers), running=running),
+        ]
+        return DoctorReport(tuple(checks))
+
+    def _forget_busy_ports(self) -> None:
+        ports = {name: port for name, port in self._stack.ports.items() if portbook.is_free(port)}
+        if ports != self._stack.ports:
+            self._stack = self._stack.model_copy(update={"ports": ports})
+            write_file(self._layout.stack, self._stack.model_dump_json(indent=2) + "\n")
 
     # Facts ------------------------------------------------------------------------------------------------------------------------
 
@@ -183,6 +215,17 @@ class Stack:
     def log_path(self, service: str) -> Path:
         """The current log file of a service, or of `supervisor`."""
         return self._layout.log(service)
+
+    def log_tail(self, service: str, lines: int = 20) -> tuple[str, ...]:
+        """The last lines of a service's log. Raises: `UnknownService`."""
+        if service not in {*self.service_names, "supervisor"}:
+            raise UnknownService(service, (*self.service_names, "supervisor"))
+        return client.tail(self._layout.log(service), lines)
+
+    @property
+    def service_names(self) -> tuple[str, ...]:
+        """Services that this stack has, in the order of the graph."""
+        return self._stack.services
 
     def services(self) -> tuple[Service, ...]:
         """The service graph as it runs or would run."""

@@ -42,15 +42,23 @@ LOG_BYTES = 10 << 20
 LINE_LIMIT = 1 << 20
 
 
-def take_lock(path: Path) -> int | None:
-    """An open file descriptor that holds the lock until this process ends; None while another holds it."""
+def take_lock(path: Path, *, patience_seconds: float = 0.5) -> int | None:
+    """An open file descriptor that holds the lock until this process ends; None while another supervisor holds it.
+
+    It is tried for a moment: a program that only looks whether a supervisor runs holds the lock for microseconds.
+    """
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    return handle
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(handle)
+                return None
+            time.sleep(0.01)
+        else:
+            return handle
 
 
 class Supervisor:
@@ -256,7 +264,7 @@ class Supervisor:
             return None
         shutil.rmtree(setup.draft, ignore_errors=True)
         child = self._spawn(service, setup.command, cwd=service.base)
-        while (code := child.poll()) is None:
+        while (code := child.poll()) is None:  # noqa: ASYNC110  # the event is the end of a process
             await asyncio.sleep(0.01)
         self.children.pop(service.name, None)
         if code != 0:
@@ -374,6 +382,9 @@ class Supervisor:
         if op == "status":
             yield self._status("status")
         elif op == "up":
+            if self.stopping.is_set():
+                yield {"event": "ending"}
+                return
             try:
                 self._reload()
             except MeshkitError as error:
@@ -458,12 +469,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         stack = load_stack_file(layout)
         if stack is None:
-            print("there is no stack.json", file=sys.stderr)
             return 3
         supervisor = Supervisor(layout, stack, lock=lock, owner=owner)
         asyncio.run(supervisor.run())
     except MeshkitError as error:
-        print(error, file=sys.stderr)
         return error.exit_code
     if owner is not None and not is_alive(owner):
         shutil.rmtree(layout.root, ignore_errors=True)
