@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -61,8 +62,8 @@ def up(
     names = tuple(n.strip() for n in only.split(",") if n.strip()) if only else None
     stack = Stack.open(directory, runtime, only=names, durable=durable, web=web)
     if print_only:
-        for text in stack.render("compose" if runtime == "docker" else "processes").values():
-            click.echo(text, nl=False)
+        form: Literal["compose", "processes"] = "compose" if runtime == "docker" else "processes"
+        click.echo(next(iter(stack.render(form).values())), nl=False)  # without services.env: it holds secrets
         return 0
     code = output.show(stack.up(products, on_event=_tell(output) if is_terminal() else None))
     if foreground:
@@ -101,7 +102,7 @@ def down(directory: str, output: Output, *, wipe: bool, yes: bool) -> int:
     """
     stack = _found(directory)
     if wipe and not yes:
-        if not click.get_text_stream("stdin").isatty():
+        if not sys.stdin.isatty():
             raise UsageError(f"--wipe removes all data in {stack.directory}. Add --yes", code="local.not_confirmed")
         click.confirm(f"Remove all data in {stack.directory}?", abort=True, err=True)
     return output.show(stack.down(wipe=wipe))

@@ -18,7 +18,7 @@ from meshkit.local.errors import StackNotRunning, SupervisorProblem
 from meshkit.local.layout import Layout
 from meshkit.local.process import Identity
 
-__all__ = ["ask", "is_running", "ensure_supervisor", "read_state", "tail", "wait_until_down"]
+__all__ = ["ask", "ensure_supervisor", "is_running", "read_state", "tail", "wait_until_down"]
 
 START_SECONDS = 30.0
 SILENCE_SECONDS = 90.0
@@ -97,13 +97,13 @@ def _connect(layout: Layout) -> socket.socket:
     return connection
 
 
-def ask(layout: Layout, operation: str) -> Iterator[dict[str, Any]]:
+def ask(layout: Layout, operation: str, **facts: Any) -> Iterator[dict[str, Any]]:
     """Send one operation and yield the events of its answer.
 
     Raises: `StackNotRunning`, `SupervisorProblem` when the supervisor falls silent or dies.
     """
     with _connect(layout) as connection, connection.makefile("rwb") as stream:
-        stream.write(json.dumps({"op": operation}).encode() + b"\n")
+        stream.write(json.dumps({"op": operation, **facts}).encode() + b"\n")
         stream.flush()
         last: dict[str, Any] = {}
         try:

@@ -26,16 +26,17 @@ from typing import Any
 from meshkit.errors import MeshkitError
 from meshkit.local import lifecycle, portbook
 from meshkit.local.embedded import PORTS
-from meshkit.local.graph import Service, levels
+from meshkit.local.graph import Service, closure, levels
 from meshkit.local.layout import Layout, StackFile, load_stack_file, write_file
 from meshkit.local.lifecycle import State, Track
 from meshkit.local.meshfile import to_endpoints, write_mesh_file
 from meshkit.local.probes import NotReady, check, check_again, warm
 from meshkit.local.process import MARK, Identity, end_all, find_leftovers, identify, is_alive, listens, spawn
-from meshkit.local.runtime import load_graph
+from meshkit.local.runtime import load_graph, service_needs
 
 __all__ = ["BUSY", "Supervisor", "main", "take_lock"]
 
+TEMPORARY = "meshkit-stack-"  # prefix of folders that `Stack.temporary` makes
 BUSY = 75  # exit code when another supervisor holds the lock
 PROBE_SECONDS = 5.0
 LOG_BYTES = 10 << 20
@@ -84,9 +85,9 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
-        self._forget_former_socket()
+        self._forget_former_sockets()
         self._allot_all_ports_after_clearing()
-        folder = Path(tempfile.mkdtemp(prefix="meshkit-"))
+        folder = Path(tempfile.mkdtemp(prefix=f"meshkit-{self.stack.id}-"))
         self.socket = folder / "s"
         server = await asyncio.start_unix_server(self._serve, path=str(self.socket), limit=LINE_LIMIT)
         self._start_missing()
@@ -130,11 +131,11 @@ class Supervisor:
                 shutil.copyfile(path, path.with_suffix(".log.1"))
                 os.truncate(path, 0)
 
-    def _forget_former_socket(self) -> None:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            former = Path(json.loads(self.layout.state.read_text())["supervisor"]["socket"]).parent
-            if former.name.startswith("meshkit-") and former.lstat().st_uid == os.getuid() and not former.is_symlink():
-                shutil.rmtree(former)
+    def _forget_former_sockets(self) -> None:
+        """Folders of supervisors of this stack that were killed; known by the stack's id, so no file has to tell."""
+        for former in Path(tempfile.gettempdir()).glob(f"meshkit-{self.stack.id}-*"):
+            if former.lstat().st_uid == os.getuid() and not former.is_symlink():
+                shutil.rmtree(former, ignore_errors=True)
 
     def _allot_all_ports_after_clearing(self) -> None:
         services = load_graph(self.layout, self.stack)
@@ -371,14 +372,15 @@ class Supervisor:
         }  # fmt: skip
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ValueError):
+        with contextlib.suppress(ConnectionError, ValueError):
             request = json.loads(await reader.readline() or b"{}")
-            async for event in self._answer(str(request.get("op"))):
+            async for event in self._answer(request):
                 writer.write(json.dumps(event).encode() + b"\n")
                 await writer.drain()
         writer.close()
 
-    async def _answer(self, op: str) -> AsyncIterator[dict[str, Any]]:
+    async def _answer(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        op = request.get("op")
         if op == "status":
             yield self._status("status")
         elif op == "up":
@@ -386,7 +388,7 @@ class Supervisor:
                 yield {"event": "ending"}
                 return
             try:
-                self._reload()
+                self._extend(request)
             except MeshkitError as error:
                 yield {"event": "error", "text": error.message}
                 return
@@ -399,15 +401,16 @@ class Supervisor:
         else:
             yield {"event": "error", "text": f"unknown operation {op!r}"}
 
-    def _reload(self) -> None:
-        stack = load_stack_file(self.layout)
-        if stack is None:
-            return
-        self.stack = stack.model_copy(update={"ports": {**stack.ports, **self.stack.ports}})
-        running = {name for name, task in self.tasks.items() if not task.done()}
-        wanted = tuple(s.name for s in load_graph(self.layout, self.stack) if s.name not in running)
-        if wanted:
-            self._allot(wanted)
+    def _extend(self, request: dict[str, Any]) -> None:
+        """Add the services that a caller asks for and start those that do not run."""
+        web = self.stack.web or bool(request.get("web"))
+        names = closure((*self.stack.services, *request.get("services", ())), service_needs(web=web))
+        if names != self.stack.services:
+            self.stack = self.stack.model_copy(update={"services": names, "web": web})
+            write_file(self.layout.stack, self.stack.model_dump_json(indent=2) + "\n")
+        idle = tuple(name for name in names if name not in self.tasks or self.tasks[name].done())
+        if idle:
+            self._allot(idle)
             self._start_missing()
 
     async def _follow(self) -> AsyncIterator[dict[str, Any]]:
@@ -476,6 +479,8 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     if owner is not None and not is_alive(owner):
         shutil.rmtree(layout.root, ignore_errors=True)
+        if layout.root.parent.name.startswith(TEMPORARY):
+            shutil.rmtree(layout.root.parent, ignore_errors=True)
         if stack.home is not None:
             shutil.rmtree(stack.home, ignore_errors=True)
     return 0
