@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -35,7 +35,9 @@ class Container:
 @cache
 def images() -> Mapping[str, str]:
     """Image of each service, by exact tag; never `latest`."""
-    found: dict[str, str] = json.loads(files("meshkit.local").joinpath("versions.json").read_text(encoding="utf-8"))
+    found: dict[str, str] = tomllib.loads(files("meshkit.local").joinpath("versions.toml").read_text(encoding="utf-8"))[
+        "images"
+    ]
     return found
 
 
@@ -57,7 +59,7 @@ def plan_containers(environ: Mapping[str, str] | None = None) -> tuple[Container
 
 
 def _kafka(image: str) -> Container:
-    # Clients outside need a fixed port, because the broker tells them where it is.
+    # Plaintext and without ACLs: one of the reasons why this runtime is not started yet. Clients outside need a fixed port, because the broker tells them where it is.
     listeners = {
         "KAFKA_NODE_ID": "1", "KAFKA_PROCESS_ROLES": "broker,controller", "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
         "KAFKA_LISTENERS": "INSIDE://:19092,OUTSIDE://:9092,CONTROLLER://:9093",

@@ -38,7 +38,7 @@ class S3Probe:
     """Ready when an object can be put, got and deleted; makes `buckets` that are missing."""
 
     port: int
-    key: str
+    key: str = field(repr=False)
     secret: str = field(repr=False)
     region: str = "us-east-1"
     buckets: tuple[str, ...] = ()
