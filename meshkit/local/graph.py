@@ -38,7 +38,7 @@ class S3Probe:
     """Ready when an object can be put, got and deleted; makes `buckets` that are missing."""
 
     port: int
-    key: str
+    key: str = field(repr=False)
     secret: str = field(repr=False)
     region: str = "us-east-1"
     buckets: tuple[str, ...] = ()
@@ -93,11 +93,12 @@ class Setup:
 class Service:
     """One server of the stack. `command` for processes, `image` for containers.
 
-    `ports` are named TCP ports on 127.0.0.1, `main_port` names the one that users connect to. `base` holds the service's own HOME and
+    `label` is name and product as people read it. `ports` are named TCP ports on 127.0.0.1, `main_port` names the one that users connect to. `base` holds the service's own HOME and
     TMPDIR; `data_dir` is its working directory, by which its processes are known. `files` are written with mode 0600 before each start.
     """
 
     name: str
+    label: str
     version: str
     ports: Mapping[str, int]
     ready: Probe | None
@@ -115,11 +116,6 @@ class Service:
     account: Account | None = None
     start_timeout_seconds: float = 60.0
     litter: tuple[Path, ...] = ()  # files that the server leaves outside its folders; removed after its end
-
-    @property
-    def label(self) -> str:
-        """Name and version as people read it."""
-        return f"{self.name} {self.version}" if self.name == "postgres" else f"{self.name} ({self.version})"
 
 
 def closure(names: Iterable[str], needs: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from meshkit.local.errors import BadStackFile, DirectoryProblem
 __all__ = ["Layout", "RuntimeName", "StackFile", "load_stack_file", "make_directory", "write_file"]
 
 RuntimeName = Literal["embedded", "jvm", "docker"]
-FORMAT = "meshkit.local.stack/1"
+FORMAT: Literal["meshkit.local.stack/1"] = "meshkit.local.stack/1"
 
 
 class StackFile(BaseModel, frozen=True, extra="forbid"):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from meshkit import _registry, _yaml
 from meshkit.local.graph import KafkaProbe, PostgresProbe, S3Probe, Service
 from meshkit.local.layout import Layout, write_file
 
@@ -60,26 +61,34 @@ def render_environment(endpoints: Endpoints, mesh_file: Path) -> dict[str, str]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def render_mesh_file(layout: Layout, endpoints: Endpoints, *, extends: bool) -> str:
-    """Text of `.mesh/mesh.yaml`. Secrets stand in files beside it, by absolute path, never here."""
+def render_mesh_file(
+    layout: Layout, endpoints: Endpoints, *, base_keys: Collection[str] | None, sections: Collection[str]
+) -> str:
+    """Text of `.mesh/mesh.yaml`. Secrets stand in files beside it, never here.
+
+    `base_keys` are the top-level keys of `../mesh.yaml`, which it then extends; what stands there stays, but for sources and state.
+    `sections` are the sections that are known: a module that is not installed would make its section an unknown key.
+    """
     text = json.dumps  # a JSON string is a YAML string
+    keys = base_keys or ()
     lines = [
-        "# Written by `meshkit up`; it is written anew at every start. Edit ../mesh.yaml instead.",
+        "# Written by `meshkit up`, anew at every start. Write your own settings into ../mesh.yaml.",
         "apiVersion: meshkit/v1",
         "kind: Mesh",
     ]
-    lines += ["extends: ../mesh.yaml"] if extends else ["name: local"]
-    lines += ["environment: local", f"state: {text(f'sqlite:///{layout.root}/state.db')}", "default_principal: analyst"]
-    sources = _sources(layout, endpoints)
+    lines += ["name: local"] if base_keys is None else ["extends: ../mesh.yaml"]
+    lines += ["environment: local", f"state: {text(f'sqlite:///{layout.root}/state.db')}"]
+    lines += ["default_principal: analyst"] if "default_principal" not in keys else []
+    sources = _sources(endpoints)
     lines += ["sources:", *sources] if sources else ["sources: {}"]
-    lines += ["auth:", "  dev_principals:", "    admin: {roles: [admin]}", "    analyst: {roles: [analyst]}"]
-    lines += ["provision: {default_target: local}"]
+    if "auth" in sections and "auth" not in keys:
+        lines += ["auth:", "  dev_principals:", "    admin: {roles: [admin]}", "    analyst: {roles: [analyst]}"]
     return "\n".join(lines) + "\n"
 
 
-def _sources(layout: Layout, endpoints: Endpoints) -> list[str]:
+def _sources(endpoints: Endpoints) -> list[str]:
     def secret(name: str) -> str:
-        return json.dumps(f"file:{layout.credential(name)}")
+        return json.dumps(f"file:credentials/{name}")  # relative to mesh.yaml, so the directory can be moved
 
     lines: list[str] = []
     if endpoints.postgres_dsn:
@@ -101,5 +110,21 @@ def write_mesh_file(layout: Layout, endpoints: Endpoints) -> None:
     """Write `mesh.yaml` and the data source name that it refers to."""
     if endpoints.postgres_dsn:
         write_file(layout.credential("postgres.dsn"), endpoints.postgres_dsn)
-    extends = (layout.root.parent / "mesh.yaml").is_file()
-    write_file(layout.mesh, render_mesh_file(layout, endpoints, extends=extends))
+    text = render_mesh_file(
+        layout,
+        endpoints,
+        base_keys=_base_keys(layout.root.parent / "mesh.yaml"),
+        sections=_registry.names("config_sections"),
+    )
+    write_file(layout.mesh, text)
+
+
+def _base_keys(path: Path) -> tuple[str, ...] | None:
+    """Top-level keys of the hand-written file; None when there is none. A broken one is extended all the same: its reader reports it."""
+    if not path.is_file():
+        return None
+    try:
+        data = _yaml.parse(path.read_bytes(), source=str(path)).data
+    except _yaml.YamlSyntaxError:
+        return ()
+    return tuple(data) if isinstance(data, dict) else ()

@@ -7,19 +7,20 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from meshkit.local import embedded
+from meshkit.local import embedded, jvm
 from meshkit.local.errors import DirectoryProblem, RuntimeNotAvailable
 from meshkit.local.graph import Service, closure
 from meshkit.local.layout import Layout, StackFile
 
-__all__ = ["DEFAULT_SERVICES", "load_graph", "make_home", "service_needs"]
+__all__ = ["DEFAULT_SERVICES", "WEB", "draw_graph", "load_graph", "make_home", "port_names", "service_needs"]
 
 DEFAULT_SERVICES = ("postgres", "s3", "broker")
+WEB = ("gateway", "control")
 
 
 def service_needs(*, web: bool) -> Mapping[str, tuple[str, ...]]:
     """Names of the runtime's services and what each needs."""
-    return {name: needs for name, needs in embedded.NEEDS.items() if web or name not in {"gateway", "control"}}
+    return {name: needs for name, needs in embedded.NEEDS.items() if web or name not in WEB}
 
 
 def load_graph(layout: Layout, stack: StackFile) -> tuple[Service, ...]:
@@ -36,6 +37,26 @@ def load_graph(layout: Layout, stack: StackFile) -> tuple[Service, ...]:
     graph = embedded.plan_embedded(layout, stack, binaries, secrets, postgres=postgres, account=account)
     wanted = closure(stack.services, service_needs(web=stack.web))
     return tuple(s for s in graph if s.name in wanted)
+
+
+def port_names(stack: StackFile) -> tuple[str, ...]:
+    """Names of all ports of a stack, `service.port`."""
+    needs = jvm.NEEDS if stack.runtime == "jvm" else service_needs(web=stack.web)
+    ports = jvm.PORTS if stack.runtime == "jvm" else embedded.PORTS
+    return tuple(f"{name}.{port}" for name in needs for port in ports[name])
+
+
+def draw_graph(layout: Layout, stack: StackFile) -> tuple[Service, ...]:
+    """The whole graph of a runtime for people to read; writes nothing, secrets are blanks.
+
+    Raises: `MissingExtra`.
+    """
+    blanks = embedded.Secrets("", "", "")
+    binaries = _binaries()
+    services = embedded.plan_embedded(layout, stack, binaries, blanks, postgres=binaries.postgres, account=None)
+    if stack.runtime != "jvm":
+        return services
+    return (*(s for s in services if s.name != "broker"), *jvm.plan_jvm(layout, stack, jvm.Homes.from_env()))
 
 
 @functools.cache

@@ -20,7 +20,7 @@ class S3Wire:
     """One S3 server on 127.0.0.1, addressed path-style."""
 
     port: int
-    key: str
+    key: str = field(repr=False)
     secret: str = field(repr=False)
     region: str = "us-east-1"
     timeout_seconds: float = 5.0

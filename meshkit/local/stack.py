@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import secrets
 import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from meshkit.local import client, runtime
+from meshkit.local import client, doctor, portbook
+from meshkit.local import runtime as runtime_module
 from meshkit.local.capabilities import capabilities
-from meshkit.local.errors import RuntimeNotAvailable, SupervisorProblem, WrongRuntime
+from meshkit.local.containers import plan_containers
+from meshkit.local.doctor import DoctorReport
+from meshkit.local.errors import RuntimeNotAvailable, StackNotRunning, SupervisorProblem, UnknownService, WrongRuntime
 from meshkit.local.graph import Service, closure
 from meshkit.local.layout import Layout, RuntimeName, StackFile, load_stack_file, make_directory, write_file
 from meshkit.local.meshfile import Endpoints, render_environment, to_endpoints
 from meshkit.local.process import Identity, end_all, find_leftovers, identify, pss_bytes
+from meshkit.local.render import render_compose, render_processes
 from meshkit.local.status import DownReport, ServiceStatus, StackStatus
 
 __all__ = ["Stack"]
@@ -58,10 +64,20 @@ class Stack:
             raise WrongRuntime(layout.root, has=found.runtime, asked=runtime)
         known = found or StackFile(runtime=runtime)
         web = web or known.web
-        names = tuple(only) if only is not None else _default_services(known, web=web)
-        wanted = closure((*names, *known.services), _needs(web=web))
+        names = (
+            tuple(only)
+            if only is not None
+            else (*runtime_module.DEFAULT_SERVICES, *(runtime_module.WEB if web else ()))
+        )
+        wanted = closure(names, runtime_module.service_needs(web=web)) if runtime == "embedded" else known.services
         stack = known.model_copy(update={"services": wanted, "durable": durable or known.durable, "web": web})
         return cls(layout, stack, owner=identify(ends_with_pid) if ends_with_pid is not None else None)
+
+    @classmethod
+    def find(cls, directory: str | Path = ".mesh") -> Stack:
+        """The stack of a directory, whatever its runtime and services; an empty one when there is none."""
+        found = load_stack_file(Layout(Path(directory).absolute()))
+        return cls.open(directory) if found is None else cls.open(directory, found.runtime, only=found.services)
 
     @classmethod
     @contextlib.contextmanager
@@ -91,7 +107,6 @@ class Stack:
             raise RuntimeNotAvailable("with products")
         self._require_embedded()
         make_directory(self._layout)
-        self._write_stack_file()
         notes: list[str] = []
         last: dict[str, Any] = {}
         for event in self._started():
@@ -105,11 +120,13 @@ class Stack:
     def _started(self) -> Iterator[dict[str, Any]]:
         """Events of a start; a supervisor that ends at this very moment is replaced once."""
         for attempt in (1, 2, 3):
-            if not client.is_running(self._layout):
-                client.start_supervisor(self._layout, owner=self._owner)
+            with _turn(self._layout.root):
+                if not client.is_running(self._layout):
+                    self._write_stack_file()
+                client.ensure_supervisor(self._layout, owner=self._owner)
             try:
-                yield from client.ask(self._layout, "up")
-            except client.StackNotRunning:
+                yield from client.ask(self._layout, "up", services=self._stack.services, web=self._stack.web)
+            except StackNotRunning:
                 if attempt == 3:
                     raise
                 client.wait_until_down(self._layout)
@@ -124,7 +141,7 @@ class Stack:
         running = client.is_running(self._layout)
         survivors: tuple[str, ...] = ()
         if running:
-            with contextlib.suppress(client.StackNotRunning, SupervisorProblem):
+            with contextlib.suppress(StackNotRunning, SupervisorProblem):
                 for event in client.ask(self._layout, "down"):
                     survivors = tuple(event.get("survivors", ()))
             client.wait_until_down(self._layout)
@@ -137,7 +154,7 @@ class Stack:
         """End processes of a supervisor that was killed; names of services with survivors."""
         if not self._layout.stack.exists() or self._stack.runtime != "embedded":
             return ()
-        found = find_leftovers(self.services(), stack_id=self._stack.id)
+        found = find_leftovers(self._all_services(), stack_id=self._stack.id)
         alive = {
             n: end_all(ids, first=signal.SIGTERM, then=signal.SIGQUIT, grace_seconds=3.0) for n, ids in found.items()
         }
@@ -152,12 +169,62 @@ class Stack:
     def status(self) -> StackStatus:
         """What runs now; `down` when no supervisor does."""
         if client.is_running(self._layout):
-            with contextlib.suppress(client.StackNotRunning):
+            with contextlib.suppress(StackNotRunning):
                 *_, last = client.ask(self._layout, "status")
                 return self._to_status(last)
         return self._to_status(
             {"state": "down", "services": [{"name": n, "state": "stopped"} for n in self._stack.services]}
         )
+
+    def doctor(self, *, fix: bool = False, runtime: RuntimeName | None = None) -> DoctorReport:
+        """Check this machine and the directory, for `runtime` instead of its own if given.
+
+        `fix` stops orphans and forgets busy ports of a stack that is down.
+        """
+        checks = [*doctor.check_machine(runtime or self._stack.runtime), *doctor.check_directory(self._layout)]
+        if self._stack.runtime != "embedded" or not self._layout.stack.exists():
+            return DoctorReport(tuple(checks))
+        running = client.is_running(self._layout)
+        if fix and not running:
+            self._end_leftovers()
+            self._forget_busy_ports()
+        services = self.services()
+        leftovers = () if running else find_leftovers(self._all_services(), stack_id=self._stack.id).values()
+        checks += [
+            doctor.check_ports(services, running=running),
+            doctor.check_leftovers(sum(len(found) for found in leftovers), running=running),
+        ]
+        return DoctorReport(tuple(checks))
+
+    def _forget_busy_ports(self) -> None:
+        ports = {name: port for name, port in self._stack.ports.items() if portbook.is_free(port)}
+        if ports != self._stack.ports:
+            self._stack = self._stack.model_copy(update={"ports": ports})
+            write_file(self._layout.stack, self._stack.model_dump_json(indent=2) + "\n")
+
+    def render(self, form: Literal["compose", "processes"]) -> Mapping[str, str]:
+        """The service graph as files, name -> text; nothing is started. Pure but for ports, which are chosen when there are none.
+
+        `compose` gives `compose.yaml` and `services.env` of runtime docker; `processes` gives `processes.json`, without secrets.
+        """
+        if form == "compose":
+            return render_compose(plan_containers(), secrets=self._container_secrets())
+        if self._stack.runtime == "docker":
+            raise RuntimeNotAvailable("docker as processes")
+        ports, _ = portbook.allot(runtime_module.port_names(self._stack), self._stack.ports)
+        drawn = self._stack.model_copy(update={"ports": ports})
+        return render_processes(runtime_module.draw_graph(self._layout, drawn))
+
+    def _container_secrets(self) -> Mapping[str, str]:
+        names = {
+            "POSTGRES_PASSWORD": "postgres.password",
+            "MINIO_ROOT_USER": "s3.key",
+            "MINIO_ROOT_PASSWORD": "s3.secret",
+        }
+        paths = {variable: self._layout.credential(name) for variable, name in names.items()}
+        return {
+            variable: path.read_text() if path.exists() else secrets.token_hex(20) for variable, path in paths.items()
+        }
 
     # Facts ------------------------------------------------------------------------------------------------------------------------
 
@@ -184,34 +251,42 @@ class Stack:
         """The current log file of a service, or of `supervisor`."""
         return self._layout.log(service)
 
+    def log_tail(self, service: str, lines: int = 20) -> tuple[str, ...]:
+        """The last lines of a service's log. Raises: `UnknownService`."""
+        if service not in {*self.service_names, "supervisor"}:
+            raise UnknownService(service, (*self.service_names, "supervisor"))
+        return client.tail(self._layout.log(service), lines)
+
+    @property
+    def service_names(self) -> tuple[str, ...]:
+        """Services that this stack has, in the order of the graph."""
+        return self._stack.services
+
     def services(self) -> tuple[Service, ...]:
         """The service graph as it runs or would run."""
-        found = load_stack_file(self._layout)
-        if found is not None:
-            self._stack = found.model_copy(update={"services": self._stack.services})
-        return runtime.load_graph(self._layout, self._stack)
+        self._stack = load_stack_file(self._layout) or self._stack
+        return runtime_module.load_graph(self._layout, self._stack)
+
+    def _all_services(self) -> tuple[Service, ...]:
+        """The whole graph, also of services that this stack does not run now: one may be left from before."""
+        stack = load_stack_file(self._layout) or self._stack
+        return runtime_module.load_graph(
+            self._layout, stack.model_copy(update={"services": tuple(runtime_module.service_needs(web=stack.web))})
+        )
 
     def _require_embedded(self) -> None:
         if self._stack.runtime != "embedded":
             raise RuntimeNotAvailable(self._stack.runtime)
 
     def _write_stack_file(self) -> None:
-        """Add what this call asks for to `stack.json`; a running supervisor reads it."""
+        """Write what this call asks for; only while no supervisor runs, which writes the file itself."""
         found = load_stack_file(self._layout) or self._stack
-        wanted = closure((*found.services, *self._stack.services), _needs(web=found.web or self._stack.web))
-        home = found.home or runtime.make_home(found.id)
-        changes = {
-            "services": wanted,
-            "durable": self._stack.durable,
-            "web": found.web or self._stack.web,
-            "home": home,
-        }
-        self._stack = found.model_copy(update=changes)
-        if self._stack != found or not self._layout.stack.exists():
-            write_file(self._layout.stack, self._stack.model_dump_json(indent=2) + "\n")
+        asked = {name: getattr(self._stack, name) for name in ("services", "durable", "web")}
+        self._stack = found.model_copy(update={**asked, "home": found.home or runtime_module.make_home(found.id)})
+        write_file(self._layout.stack, self._stack.model_dump_json(indent=2) + "\n")
 
     def _to_status(self, event: Mapping[str, Any], *, notes: tuple[str, ...] = ()) -> StackStatus:
-        graph = {s.name: s for s in self.services()} if self._layout.stack.exists() else {}
+        graph = {s.name: s for s in self._all_services()} if self._layout.stack.exists() else {}
         services = tuple(_service_status(graph[f["name"]], f) for f in event["services"] if f["name"] in graph)
         bad = [s.name for s in services if s.state in {"failed", "backoff"}]
         supervisor = (
@@ -225,12 +300,15 @@ class Stack:
         )  # fmt: skip
 
 
-def _needs(*, web: bool) -> Mapping[str, tuple[str, ...]]:
-    return runtime.service_needs(web=web)
-
-
-def _default_services(stack: StackFile, *, web: bool) -> tuple[str, ...]:
-    return (*(stack.services or runtime.DEFAULT_SERVICES), *(("gateway", "control") if web else ()))
+@contextlib.contextmanager
+def _turn(directory: Path) -> Iterator[None]:
+    """One start at a time per directory: two at once would overwrite each other's wishes."""
+    handle = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _service_status(service: Service, facts: Mapping[str, Any]) -> ServiceStatus:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -26,31 +25,21 @@ from typing import Any
 from meshkit.errors import MeshkitError
 from meshkit.local import lifecycle, portbook
 from meshkit.local.embedded import PORTS
-from meshkit.local.graph import Service, levels
+from meshkit.local.graph import Service, closure, levels
+from meshkit.local.housework import clear, forget_former_sockets, prepare, rotate_logs, start, take_lock
 from meshkit.local.layout import Layout, StackFile, load_stack_file, write_file
 from meshkit.local.lifecycle import State, Track
 from meshkit.local.meshfile import to_endpoints, write_mesh_file
 from meshkit.local.probes import NotReady, check, check_again, warm
-from meshkit.local.process import MARK, Identity, end_all, find_leftovers, identify, is_alive, listens, spawn
-from meshkit.local.runtime import load_graph
+from meshkit.local.process import Identity, end_all, find_leftovers, identify, is_alive, listens
+from meshkit.local.runtime import load_graph, service_needs
 
-__all__ = ["BUSY", "Supervisor", "main", "take_lock"]
+__all__ = ["BUSY", "Supervisor", "main"]
 
+TEMPORARY = "meshkit-stack-"  # prefix of folders that `Stack.temporary` makes
 BUSY = 75  # exit code when another supervisor holds the lock
 PROBE_SECONDS = 5.0
-LOG_BYTES = 10 << 20
 LINE_LIMIT = 1 << 20
-
-
-def take_lock(path: Path) -> int | None:
-    """An open file descriptor that holds the lock until this process ends; None while another holds it."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    return handle
 
 
 class Supervisor:
@@ -76,9 +65,9 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
-        self._forget_former_socket()
+        forget_former_sockets(self.stack.id)
         self._allot_all_ports_after_clearing()
-        folder = Path(tempfile.mkdtemp(prefix="meshkit-"))
+        folder = Path(tempfile.mkdtemp(prefix=f"meshkit-{self.stack.id}-"))
         self.socket = folder / "s"
         server = await asyncio.start_unix_server(self._serve, path=str(self.socket), limit=LINE_LIMIT)
         self._start_missing()
@@ -102,7 +91,7 @@ class Supervisor:
             if tick % 10 == 0:
                 if not self._holds_directory():
                     return
-                self._rotate_logs()
+                rotate_logs(self.layout)
             tick += 1
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), 0.5)
@@ -112,21 +101,6 @@ class Supervisor:
             return self.layout.lock.stat().st_ino == self.lock_inode
         except OSError:
             return False
-
-    def _rotate_logs(self) -> None:
-        """Copy and truncate: children write with O_APPEND to the same file, so they go on at its new start."""
-        for path in self.layout.logs.glob("*.log"):
-            if path.stat().st_size > LOG_BYTES:
-                with contextlib.suppress(FileNotFoundError):
-                    path.with_suffix(".log.1").replace(path.with_suffix(".log.2"))
-                shutil.copyfile(path, path.with_suffix(".log.1"))
-                os.truncate(path, 0)
-
-    def _forget_former_socket(self) -> None:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            former = Path(json.loads(self.layout.state.read_text())["supervisor"]["socket"]).parent
-            if former.name.startswith("meshkit-") and former.lstat().st_uid == os.getuid() and not former.is_symlink():
-                shutil.rmtree(former)
 
     def _allot_all_ports_after_clearing(self) -> None:
         services = load_graph(self.layout, self.stack)
@@ -194,16 +168,16 @@ class Supervisor:
 
     async def _one_life(self, name: str) -> str:
         """From preparation to the end of the process; returns why it ended."""
-        await self._clear(name)
+        await clear(self.services[name], stack_id=self.stack.id)
         if self._allot((name,)):
             self._end_dependents(name)
         service = self.services[name]
-        self._prepare(service)
+        prepare(service)
         await self._set(lifecycle.begun(self.tracks[name], pid=None, now=time.monotonic()))
         problem = await self._set_up(service)
         if problem is not None or self.stopping.is_set():
             return problem or "stopped"
-        child = self._spawn(service, service.command, cwd=service.data_dir)
+        child = self._start(service, service.command, cwd=service.data_dir)
         await self._set(lifecycle.begun(self.tracks[name], pid=child.pid, now=time.monotonic()))
         probing = asyncio.create_task(self._probe(service, child))
         try:
@@ -212,7 +186,7 @@ class Supervisor:
             probing.cancel()
             await asyncio.gather(probing, return_exceptions=True)
             self.children.pop(name, None)
-            await self._clear(name)
+            await clear(self.services[name], stack_id=self.stack.id)
 
     async def _exit_reason(self, child: subprocess.Popen[bytes], probing: asyncio.Task[None]) -> str:
         overdue = False
@@ -225,38 +199,18 @@ class Supervisor:
             return "did not become ready in time"
         return f"ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
 
-    async def _clear(self, name: str) -> None:
-        """End what is left of its processes: orphaned Postgres backends hold shared memory and block the next start."""
-        service = self.services[name]
-        leftovers = (await asyncio.to_thread(find_leftovers, [service], stack_id=self.stack.id)).get(name, [])
-        if leftovers:
-            await asyncio.to_thread(end_all, leftovers, first=signal.SIGTERM, then=signal.SIGQUIT, grace_seconds=3.0)
-        for path in service.litter:
-            with contextlib.suppress(OSError):
-                path.unlink()
-
     def _end_dependents(self, name: str) -> None:
         for other in self.services.values():
             if name in other.needs and other.name in self.children:
                 self.children[other.name].send_signal(other.stop.signal)
-
-    def _prepare(self, service: Service) -> None:
-        owner = (service.account.uid, service.account.gid) if service.account else None
-        folders = [service.base, service.base / "home", service.base / "tmp"]
-        for folder in folders if service.setup else [*folders, service.data_dir]:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if owner is not None:
-                os.chown(folder, *owner)
-        for path, text in service.files.items():
-            write_file(path, text, owner=owner)
 
     async def _set_up(self, service: Service) -> str | None:
         setup = service.setup
         if setup is None or setup.result.exists():
             return None
         shutil.rmtree(setup.draft, ignore_errors=True)
-        child = self._spawn(service, setup.command, cwd=service.base)
-        while (code := child.poll()) is None:
+        child = self._start(service, setup.command, cwd=service.base)
+        while (code := child.poll()) is None:  # noqa: ASYNC110  # the event is the end of a process
             await asyncio.sleep(0.01)
         self.children.pop(service.name, None)
         if code != 0:
@@ -264,15 +218,8 @@ class Supervisor:
         setup.draft.rename(setup.result)
         return None
 
-    def _spawn(self, service: Service, command: tuple[str, ...], *, cwd: Path) -> subprocess.Popen[bytes]:
-        env = {
-            "PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "HOME": str(service.base / "home"),
-            "TMPDIR": str(service.base / "tmp"), MARK: self.stack.id, **service.env,
-        }  # fmt: skip
-        child = spawn(
-            command, cwd=cwd, env=env, log=self.layout.log(service.name), account=service.account,
-            death_signal=signal.SIGINT if service.stop.signal is signal.SIGINT else signal.SIGKILL,
-        )  # fmt: skip
+    def _start(self, service: Service, command: tuple[str, ...], *, cwd: Path) -> subprocess.Popen[bytes]:
+        child = start(service, command, cwd=cwd, log=self.layout.log(service.name), stack_id=self.stack.id)
         self.children[service.name] = child
         return child
 
@@ -363,19 +310,23 @@ class Supervisor:
         }  # fmt: skip
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ValueError):
+        with contextlib.suppress(ConnectionError, ValueError):
             request = json.loads(await reader.readline() or b"{}")
-            async for event in self._answer(str(request.get("op"))):
+            async for event in self._answer(request):
                 writer.write(json.dumps(event).encode() + b"\n")
                 await writer.drain()
         writer.close()
 
-    async def _answer(self, op: str) -> AsyncIterator[dict[str, Any]]:
+    async def _answer(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        op = request.get("op")
         if op == "status":
             yield self._status("status")
         elif op == "up":
+            if self.stopping.is_set():
+                yield {"event": "ending"}
+                return
             try:
-                self._reload()
+                self._extend(request)
             except MeshkitError as error:
                 yield {"event": "error", "text": error.message}
                 return
@@ -388,15 +339,16 @@ class Supervisor:
         else:
             yield {"event": "error", "text": f"unknown operation {op!r}"}
 
-    def _reload(self) -> None:
-        stack = load_stack_file(self.layout)
-        if stack is None:
-            return
-        self.stack = stack.model_copy(update={"ports": {**stack.ports, **self.stack.ports}})
-        running = {name for name, task in self.tasks.items() if not task.done()}
-        wanted = tuple(s.name for s in load_graph(self.layout, self.stack) if s.name not in running)
-        if wanted:
-            self._allot(wanted)
+    def _extend(self, request: dict[str, Any]) -> None:
+        """Add the services that a caller asks for and start those that do not run."""
+        web = self.stack.web or bool(request.get("web"))
+        names = closure((*self.stack.services, *request.get("services", ())), service_needs(web=web))
+        if names != self.stack.services:
+            self.stack = self.stack.model_copy(update={"services": names, "web": web})
+            write_file(self.layout.stack, self.stack.model_dump_json(indent=2) + "\n")
+        idle = tuple(name for name in names if name not in self.tasks or self.tasks[name].done())
+        if idle:
+            self._allot(idle)
             self._start_missing()
 
     async def _follow(self) -> AsyncIterator[dict[str, Any]]:
@@ -458,15 +410,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         stack = load_stack_file(layout)
         if stack is None:
-            print("there is no stack.json", file=sys.stderr)
             return 3
         supervisor = Supervisor(layout, stack, lock=lock, owner=owner)
         asyncio.run(supervisor.run())
     except MeshkitError as error:
-        print(error, file=sys.stderr)
         return error.exit_code
     if owner is not None and not is_alive(owner):
         shutil.rmtree(layout.root, ignore_errors=True)
+        if layout.root.parent.name.startswith(TEMPORARY):
+            shutil.rmtree(layout.root.parent, ignore_errors=True)
         if stack.home is not None:
             shutil.rmtree(stack.home, ignore_errors=True)
     return 0
