@@ -61,7 +61,7 @@ def check_shape(text: str, tokens: Sequence[Any]) -> None:
             depth = max(0, depth - 1)
         elif word == "NOT" or word in _SIGNS:
             signs += 1
-        elif word not in {"="}:
+        elif word != "=":
             signs = 0
         chain = _chain(chain, word, quoted=quoted)
         postfix = _postfix(postfix, word, previous)

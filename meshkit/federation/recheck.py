@@ -44,14 +44,15 @@ def _serialize(sql: str) -> str:
 
     connection = getattr(_local, "connection", None)
     if connection is None:
-        config = {
+        config: dict[str, Any] = {
             "enable_external_access": "false",
             "autoload_known_extensions": "false",
             "autoinstall_known_extensions": "false",
         }
         connection = _local.connection = duckdb.connect(":memory:", config=config)
     try:
-        return str(connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchone()[0])
+        row: Any = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchone()
+        return str(row[0])
     except duckdb.Error:
         raise _disagreement("the syntax") from None
 

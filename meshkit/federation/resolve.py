@@ -70,6 +70,7 @@ class _Draft:
     used: set[str] = field(default_factory=set)
     predicates: list[Predicate] = field(default_factory=list)
     rescanned: bool = False
+    shared: bool = False
     all_used: bool = False
 
 
@@ -121,6 +122,7 @@ class Resolver:
         self.drafts: list[_Draft] = []
         self.join_keys: list[JoinKey] = []
         self._recursive = 0
+        self._in_cte = 0
 
     def run(self, query: Any) -> Resolution:
         """Resolve `query` and all queries inside."""
@@ -132,6 +134,7 @@ class Resolver:
                 columns=tuple(c.name for c in d.table.columns if d.all_used or c.name in d.used),
                 predicates=tuple(d.predicates),
                 rescanned=d.rescanned,
+                shared=d.shared,
                 virtual=d.virtual,  # type: ignore[arg-type]
             )
             for d in self.drafts
@@ -193,10 +196,12 @@ class Resolver:
                 )
             renamed = [c.name for c in cte.args["alias"].columns]
             body = cte.this
+            self._in_cte += 1
             if node.args.get("recursive") and type(body).__name__ == "Union":
                 outputs = self._recursive_cte(name, renamed, body, known, parent)
             else:
                 outputs = self._query(body, known, parent)
+            self._in_cte -= 1
             known[name] = _rename(outputs, renamed)
         return known
 
@@ -386,7 +391,9 @@ class Resolver:
             return self._cte(node, ctes, renamed)
         domain, table_name = node.args["db"].name, node.this.name
         table, virtual = self.find_table(domain, table_name, node)
-        draft = _Draft(f"{self.prefix}{len(self.drafts)}", table, virtual, rescanned=self._recursive > 0)
+        draft = _Draft(
+            f"{self.prefix}{len(self.drafts)}", table, virtual, rescanned=self._recursive > 0, shared=self._in_cte > 0
+        )
         self.drafts.append(draft)
         alias = node.alias or table_name
         labels = {c.name: _columns(table, c.name) for c in table.columns}
@@ -531,16 +538,16 @@ class Resolver:
         pairs = []
         for part in conjuncts(on) if on is not None else ():
             if type(part).__name__ == "EQ":
-                a, b = self._fragment_column(part.this, scope), self._fragment_column(part.expression, scope)
-                if a and b:
-                    pairs.append((a, b) if a[0] in left else (b, a))
+                first, second = self._fragment_column(part.this, scope), self._fragment_column(part.expression, scope)
+                if first and second:
+                    pairs.append((first, second) if any(first[0] is r for r in left) else (second, first))
         for key in join.args.get("using") or ():
             a_side, b_side = ([r for r in s if fold(key.name) in r.columns] for s in (left, right))
             if len(a_side) == len(b_side) == 1 and a_side[0].draft and b_side[0].draft:
                 name = fold(key.name)
                 pairs.append(((a_side[0], a_side[0].source_names[name]), (b_side[0], b_side[0].source_names[name])))
         for (a, a_column), (b, b_column) in pairs:
-            if a not in left or b not in right or a.draft is None or b.draft is None:
+            if not any(a is r for r in left) or not any(b is r for r in right) or a.draft is None or b.draft is None:
                 continue
             if b.restrictable:
                 self.join_keys.append(JoinKey(b.draft.name, b_column, a.draft.name, a_column))

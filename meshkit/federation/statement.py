@@ -97,7 +97,7 @@ class FragmentRef:
 
     `columns` are the contract columns the text names. `predicates` are conditions of the query that restrict this relation alone and
     are total by form; whether they may go down is decided with the masks (only on clear columns). `rescanned`: the engine may read it
-    more than once (recursion), so it is loaded first.
+    more than once (recursion), so it is loaded first. `shared`: it stands in a WITH query, which may be used several times.
     """
 
     name: str
@@ -105,6 +105,7 @@ class FragmentRef:
     columns: tuple[str, ...]
     predicates: tuple[Predicate, ...] = ()
     rescanned: bool = False
+    shared: bool = False
     virtual: Literal["tables", "columns"] | None = None  # information_schema, answered from contracts and grants
 
 
