@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from meshkit.errors import MeshkitError
 from meshkit.federation.errors import PolicyUnavailable, SchemaDrift
@@ -34,16 +34,19 @@ __all__ = [
 ]
 
 
+TextFormat = Literal["", "csv", "json"]
+
+
 @dataclass(frozen=True, slots=True)
 class Relation:
     """The raw rows of a port: SQL after FROM for the columns wanted, and all columns with their DuckDB types.
 
-    `text`: values are unchecked text (CSV, JSON).
+    `text`: values are unchecked text of this format.
     """
 
     sql: Callable[[Sequence[str]], str]
     types: Mapping[str, str]
-    text: bool = False
+    text: TextFormat = ""
 
 
 Reader = Callable[[str, str], tuple[TableInfo, Relation]]  # domain, table of a policy's subquery -> its raw rows
@@ -190,8 +193,8 @@ def _typed(
     wanted, raw = type_sql(data_type), quote(source)
     if relation.text:
         if name in checked:
-            return _from_text(fragment, raw, wanted, "TRY_CAST"), "{}"
-        return raw, _from_text(fragment, "{}", wanted, "CAST")
+            return _from_text(relation.text, raw, wanted, "TRY_CAST"), "{}"
+        return raw, _from_text(relation.text, "{}", wanted, "CAST")
     actual = _source_type(relation.types[source])
     if relation.types[source] == wanted:
         return raw, "{}"
@@ -218,8 +221,8 @@ def _source_type(text: str) -> DataType | None:
         return None
 
 
-def _from_text(fragment: Fragment, raw: str, wanted: str, cast: str) -> str:
-    if fragment.port.format == "csv":
+def _from_text(form: str, raw: str, wanted: str, cast: str) -> str:
+    if form == "csv":
         return raw if wanted == "VARCHAR" else f"{cast}({raw} AS {wanted})"
     if wanted == "JSON":
         return raw
@@ -234,7 +237,7 @@ def text_value(fragment: Fragment, column: str, data_type: DataType) -> str:
     there = (
         f"{raw} IS NOT NULL" if fragment.port.format == "csv" else f"({raw} IS NOT NULL AND ({raw}->>'$') IS NOT NULL)"
     )
-    return f"({there} AND {_from_text(fragment, raw, wanted, 'TRY_CAST')} IS NULL)"
+    return f"({there} AND {_from_text(fragment.port.format, raw, wanted, 'TRY_CAST')} IS NULL)"
 
 
 def _select(
@@ -253,7 +256,7 @@ def _select(
             if condition is not None:
                 helper = f"__mask_{len(helpers)}"
                 helpers.append(helper)
-                items.append(f"coalesce({condition.sql}, FALSE) AS {quote(helper)}")
+                items.append(f"CAST(coalesce({condition.sql}, FALSE) AS TINYINT) AS {quote(helper)}")
             arrow.append(ArrowMask(column.name, data_type, column.decision, helper))
             expression = raw
         items.append(f"{expression} AS {quote(column.name)}")
@@ -280,6 +283,22 @@ def _one_mask(raw: str, data_type: DataType, decision: ColumnDecision, compiler:
         return f"CAST(NULL AS {type_sql(data_type)})"
     expression = compiler.duckdb(raw, data_type, decision)
     return None if expression is None else f"CAST({expression} AS {type_sql(data_type)})"
+
+
+def _forgiving(info: TableInfo, relation: Relation) -> str:
+    """Columns of another product with contract types, by casts that cannot raise; what the source lacks is NULL."""
+    have = {fold(n): n for n in relation.types}
+    items = []
+    for column in info.columns:
+        source, wanted = have.get(fold(column.name)), type_sql(column.type)
+        if source is None:
+            value = f"CAST(NULL AS {wanted})"
+        elif relation.text:
+            value = _from_text(relation.text, quote(source), wanted, "TRY_CAST")
+        else:
+            value = quote(source) if relation.types[source] == wanted else f"TRY_CAST({quote(source)} AS {wanted})"
+        items.append(f"{value} AS {quote(column.name)}")
+    return ", ".join(items)
 
 
 def policy_sql(text: str, table: TableInfo, alias: str, read: Reader) -> PolicySql:
@@ -316,7 +335,7 @@ def policy_sql(text: str, table: TableInfo, alias: str, read: Reader) -> PolicyS
             if not column.table and fold(column.name) in known:
                 column.set("table", exp.to_identifier(name, quoted=True))
         wrapped = sqlglot.parse_one(
-            f"SELECT * FROM (SELECT {', '.join(quote(c.name) for c in info.columns)} FROM __raw__)", dialect="duckdb"
+            f"SELECT * FROM (SELECT {_forgiving(info, relation)} FROM __raw__)", dialect="duckdb"
         )
         placeholder: Any = wrapped.find(exp.Subquery)
         placeholder.set("alias", exp.TableAlias(this=exp.to_identifier(name, quoted=True)))

@@ -89,11 +89,11 @@ class PortReader:
                 f"read_csv({names}, header={str(port.header).lower()}, delim={literal(port.delimiter)}, quote='\"', escape='\"', all_varchar=true, "
                 f"allow_quoted_nulls=false, union_by_name=true, hive_partitioning=false{columns})"
             )
-            return Relation(lambda _: sql, self.engine.describe(sql), text=True)
+            return Relation(lambda _: sql, self.engine.describe(sql), text="csv")
         columns = ", ".join(f"{literal(c.name)}: 'JSON'" for c in table.columns)
         form = "newline_delimited" if port.lines else "auto"
         sql = f"read_json({names}, columns={{{columns}}}, format='{form}', hive_partitioning=false)"
-        return Relation(lambda _: sql, {c.name: "JSON" for c in table.columns}, text=True)
+        return Relation(lambda _: sql, {c.name: "JSON" for c in table.columns}, text="json")
 
     # Postgres
 

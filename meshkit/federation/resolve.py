@@ -408,7 +408,7 @@ class Resolver:
             raise self._deny("two columns of this table differ in case only", node, hint="Rename one in the contract")
         self._replace(node, draft.name, alias, renamed)
         schema = None if node.meta.get("had_alias") else fold(domain)
-        return _Relation(fold(alias), columns, schema=schema, draft=None if virtual else draft, source_names=sources)
+        return _Relation(fold(alias), columns, schema=schema, draft=draft, source_names=sources)
 
     def _replace(self, node: Any, fragment: str, alias: str, renamed: list[str]) -> None:
         from sqlglot import exp
@@ -543,7 +543,7 @@ class Resolver:
                     pairs.append((first, second) if any(first[0] is r for r in left) else (second, first))
         for key in join.args.get("using") or ():
             a_side, b_side = ([r for r in s if fold(key.name) in r.columns] for s in (left, right))
-            if len(a_side) == len(b_side) == 1 and a_side[0].draft and b_side[0].draft:
+            if len(a_side) == len(b_side) == 1 and _is_product(a_side[0]) and _is_product(b_side[0]):
                 name = fold(key.name)
                 pairs.append(((a_side[0], a_side[0].source_names[name]), (b_side[0], b_side[0].source_names[name])))
         for (a, a_column), (b, b_column) in pairs:
@@ -589,7 +589,12 @@ class Resolver:
             return None
         key, table = fold(node.name), fold(node.table) if node.table else None
         holders = [r for r in scope.relations if key in r.columns and (table is None or r.alias == table)]
-        if len(holders) != 1 or holders[0].draft is None or (table is None and key in scope.merged):
+        if (
+            len(holders) != 1
+            or holders[0].draft is None
+            or holders[0].draft.virtual
+            or (table is None and key in scope.merged)
+        ):
             return None
         if table is not None and any(table in r.columns for r in scope.relations):
             return None  # table.name could be a member of a struct column called like the table
@@ -698,6 +703,10 @@ class Resolver:
         known = [c.name for r in scope.relations for c in r.columns.values()]
         near = get_close_matches(name, [fold(k) for k in known], n=1)
         return f"Did you mean {near[0]!r}?" if near else "Columns of a table: DESCRIBE domain.product"
+
+
+def _is_product(relation: _Relation) -> bool:
+    return relation.draft is not None and relation.draft.virtual is None
 
 
 def _columns(table: TableInfo, column: str) -> Origin:

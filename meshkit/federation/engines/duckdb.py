@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from meshkit.errors import MeshkitError, MissingExtra
-from meshkit.federation.errors import ContractBroken, QueryFailed, SourceUnavailable
+from meshkit.federation.errors import ContractBroken, PolicyUnavailable, QueryFailed, SourceUnavailable
 from meshkit.federation.fragment_sql import ArrowMask, FragmentSql
 from meshkit.ports import ColumnDecision
 
@@ -303,6 +303,8 @@ class FragmentStream:
             failure = self.diagnose()
         elif kind in {"cast", "range"}:
             failure = ContractBroken(product=fragment.ref.table.product, port=fragment.port.name)
+        elif kind == "bind" and fragment.row_filters:
+            failure = PolicyUnavailable()  # the policies' SQL does not fit the contract
         else:
             failure = SourceUnavailable(
                 product=fragment.ref.table.product, port=fragment.port.name, source=fragment.source
@@ -369,7 +371,7 @@ def _apply(
         shown = _masked_array(raw, mask, replace(mask.decision, only_rows=None), compiler)
         if mask.condition is not None:
             other = _masked_array(raw, mask, ColumnDecision(mask=mask.decision.otherwise), compiler)
-            shown = pc.if_else(pa.chunked_array([columns[mask.condition]]), shown, other)
+            shown = pc.if_else(pc.equal(pa.chunked_array([columns[mask.condition]]), 1), shown, other)
         if len(shown) != batch.num_rows or shown.type != raw.type:
             raise QueryFailed("other")
         columns[mask.column] = shown.combine_chunks() if isinstance(shown, pa.ChunkedArray) else shown
@@ -395,10 +397,11 @@ class Sandbox:
 
     def __init__(self, settings: EngineSettings) -> None:
         self.spill = SpillFolder()
-        self.connection = _connect(
-            settings, self.spill.path, memory_limit=settings.memory, enable_external_access=False
-        )
+        self.connection = _connect(settings, self.spill.path, memory_limit=settings.memory)
         self.connection.execute("SET TimeZone = 'UTC'")
+        self.connection.execute(
+            "SET enable_external_access = false"
+        )  # after the spill folder: it may not be set any more then
         self._closed = False
 
     def run(self, sql: str, streams: Mapping[str, Any], parameters: Mapping[str, Any]) -> pa.RecordBatchReader:

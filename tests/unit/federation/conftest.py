@@ -81,7 +81,7 @@ class Audit:
         self.records.append(record)
 
 
-ORDERS = {"id": "{type: int64, key: 1}", "email": '{type: string, tags: ["pii:email"]}', "country": "string", "total": "decimal(12,2)", "placed": "timestamptz"}
+ORDERS = {"id": "{type: int64, key: 1, required: true}", "email": '{type: string, tags: ["pii:email"]}', "country": "string", "total": "decimal(12,2)", "placed": "timestamptz"}
 ROWS = [
     (1, "ana.canary@mail.example", "FR", "10.50"),
     (2, "bob.canary@mail.example", "DE", "20.00"),
