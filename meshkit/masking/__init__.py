@@ -1,1 +1,2 @@
-"""To come."""
+from meshkit.masking.compile import Masks
+from meshkit.masking.keys import KeyRing
