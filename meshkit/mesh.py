@@ -1,1 +1,324 @@
-"""To come."""
+"""`Mesh`: many products, plus where they run. The composition root: the only place where the modules meet; each method is one call.
+
+mesh = Mesh.open("mesh.yaml")                 # Mesh.local() needs no file
+mesh.publish("sales.orders").raise_for_violations()
+mesh.sql("select state, sum(total) from sales.orders group by 1", principal="analyst").to_polars()
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from meshkit.config import MeshConfig, Settings, find_config, load_config, parse_config
+from meshkit.discovery import Found, find_products, load_code
+from meshkit.errors import EnvironmentProblem, MeshkitError, UsageError
+from meshkit.log import get_logger
+from meshkit.manifest import Manifest
+from meshkit.ports import Principal
+from meshkit.product import DataProduct, ProductChecks, PublishReport, as_argument, as_batches, by_object
+
+if TYPE_CHECKING:
+    from meshkit._sql import Store
+    from meshkit._storage import CommitLog
+    from meshkit.federation import Federation, QueryPlan, QueryResult
+    from meshkit.masking import PolicyDecider
+    from meshkit.publisher.batch import BatchOutcome
+
+__all__ = ["Mesh"]
+
+log = get_logger(__name__)
+
+
+class Mesh:
+    """A mesh of products with its engine, policies, principals and state. Use `Mesh.open` or `Mesh.local`; `with` closes it."""
+
+    def __init__(self, config: MeshConfig, *, products: Iterable[Any] = ()) -> None:
+        self.config = config
+        self._objects = tuple(products)
+
+    @classmethod
+    def open(cls, path: str | PathLike[str] | None = None, *, products: Iterable[Any] = ()) -> Self:
+        """Open the mesh of a `mesh.yaml`; without path the one that applies here (see surface section 1), else `Mesh.local()`.
+
+        Raises: `ConfigError` with every problem; `EnvironmentProblem` if the file can't be read.
+        """
+        if path is not None and str(path).startswith(("http://", "https://")):
+            raise UsageError(
+                "a mesh behind a gateway can't be opened yet. Use the gateway's HTTP interface, or a mesh.yaml",
+                code="mesh.remote",
+            )
+        found = Path(path) if path is not None else Settings.from_env().config or find_config()
+        if found is None:
+            return cls.local(products=products)
+        config = load_config(found)
+        config.check_sections()
+        return cls(config, products=products)
+
+    @classmethod
+    def local(cls, dir: str | PathLike[str] = ".mesh", *, products: Iterable[Any] = ()) -> Self:  # noqa: A002  # documented name
+        """A mesh on files alone, with its state in `dir`; attaches to the local stack that runs there, if one does."""
+        folder = Path(dir).absolute()
+        generated = folder / "mesh.yaml"
+        if generated.is_file() and find_config(folder.parent) == generated:
+            return cls(load_config(generated), products=products)
+        text = f'name: local\nstate: "sqlite:///{folder / "state.db"}"\naudit: {{path: "{folder / "audit"}"}}\n'
+        text += f'policies: {{paths: ["{folder.parent / "policies"}"]}}\n'
+        entries = [str(folder.parent / "products")] if not products and (folder.parent / "products").is_dir() else []
+        text += f"products: [{', '.join(map(repr, entries))}]\n"
+        return cls(parse_config(text, source=str(generated), folder=folder.parent), products=products)
+
+    def close(self) -> None:
+        """Release engines, connections and the state store."""
+        for name in ("federation", "store"):
+            made = self.__dict__.pop(name, None)
+            if made is not None:
+                made.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Parts, each made at first use
+
+    @cached_property
+    def found(self) -> Mapping[str, Found]:
+        """Products by id with where their code is."""
+        return find_products(self.config.products, self._objects, folder=self.config.folder)
+
+    @cached_property
+    def manifests(self) -> Mapping[str, Manifest]:
+        """Manifests by product id."""
+        return {name: item.manifest for name, item in self.found.items()}
+
+    @cached_property
+    def store(self) -> Store:
+        """The state store."""
+        from meshkit._sql import Store
+
+        return Store.open(self.config.state_url)
+
+    @cached_property
+    def decider(self) -> PolicyDecider:
+        """Policies and approved requests, as one decision."""
+        from meshkit.masking import PolicyDecider, load_policies
+
+        settings = self.config.section("policies")
+        paths = [p for p in (self.config.folder / path for path in settings.paths) if p.exists()]
+        policies = load_policies(*paths, manifests=tuple(self.manifests.values()))
+        return PolicyDecider(self.manifests, policies, grants=self.grants, settings=settings)
+
+    @cached_property
+    def masks(self) -> Any:
+        """Masks with this mesh's keys."""
+        from meshkit.masking import KeyRing, Masks
+
+        settings = self.config.section("masking")
+        return Masks(KeyRing.from_settings(settings, folder=self.config.folder))
+
+    @cached_property
+    def grants(self) -> Any:
+        """Approved access requests; None until the catalog has any."""
+        return None
+
+    @cached_property
+    def audit(self) -> Any:
+        """The audit chain of this process."""
+        from meshkit.masking import AuditLog
+
+        settings = self.config.section("audit")
+        return AuditLog.from_settings(settings, folder=self.config.folder)
+
+    @cached_property
+    def query_log(self) -> Any:
+        """What was read, in the state store."""
+        from meshkit.federation import StoreQueryLog
+
+        return StoreQueryLog(self.store)
+
+    @cached_property
+    def federation(self) -> Federation:
+        """SQL over all products."""
+        from meshkit.federation import Federation
+
+        return Federation(
+            self.manifests,
+            decider=self.decider,
+            masks=self.masks,
+            sources=self.config,
+            audit=self.audit,
+            query_log=self.query_log,
+            settings=self.config.section("engine"),
+        )
+
+    # Products
+
+    def products(self) -> tuple[DataProduct | Manifest, ...]:
+        """Everything this mesh has, by id: the object where it was given as one, else its manifest."""
+        return tuple(item.object or item.manifest for _, item in sorted(self.found.items()))
+
+    def find(self, ref: Any) -> Found:
+        """A product by id, URN, manifest, function or class. Raises: `MeshkitError` `mesh.unknown_product` with the nearest name."""
+        if isinstance(ref, type | DataProduct | Manifest):
+            return next(iter(find_products((), (ref,), folder=self.config.folder).values()))
+        name = str(ref).removeprefix("urn:mesh:").replace(":", ".") if str(ref).startswith("urn:mesh:") else str(ref)
+        name = name.partition("/")[0]
+        head, _, last = name.rpartition(".")
+        if last.startswith("v") and last[1:].isdigit():
+            name = head
+        if name not in self.found:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, list(self.found), n=1)
+            hint = f"Did you mean {near[0]}?" if near else "See: meshkit catalog search"
+            raise MeshkitError(f"there is no product {name!r} in this mesh. {hint}", code="mesh.unknown_product")
+        return self.found[name]
+
+    def publish(self, ref: Any, *, principal: Principal | str | None = None, until: Any = None) -> PublishReport:  # noqa: ARG002  # streams
+        """Run a product: read its inputs as the product itself, transform, check, stage, commit, record.
+
+        Consumers see nothing before the commit. A refused publish is a report with `committed=False`; it raises for what prevents a
+        start: `MeshkitError` (no code, no file port), `EnvironmentProblem` (a source), `QueryDenied` (an input).
+        """
+        started = time.monotonic()
+        product = load_code(self.find(ref))
+        manifest = product.manifest
+        outcome = self._run(product)
+        report = PublishReport(
+            manifest.id, manifest.version, outcome.run_id, outcome.committed, outcome.rows_in, outcome.rows_good, outcome.rows_quarantined,
+            outcome.report, len(outcome.files), outcome.bytes, outcome.positions, time.monotonic() - started,
+            tuple(s.product for s in manifest.inputs.values() if s.product), notes=tuple(self._unserved(manifest)),
+        )  # fmt: skip
+        return replace(report, evidence=tuple(self._record(manifest, report)))
+
+    def _run(self, product: DataProduct) -> BatchOutcome:
+        from meshkit.publisher.batch import ObjectRows, publish_batch
+
+        manifest = product.manifest
+        ports = dict(self._file_ports(manifest))
+        if not ports:
+            raise MeshkitError(
+                f"{manifest.id} has no file port with format parquet, so there is nowhere to publish rows to. Add one to `ports`",
+                code="mesh.no_file_port",
+            )
+        arguments = {
+            name: as_argument(self._input(manifest, name), wanted) for name, wanted in product.wanted().items()
+        }
+        made = by_object(product, product.transform(**arguments))
+        rows = [ObjectRows(name, as_batches(part), ProductChecks(product, name)) for name, part in made.items()]
+        return publish_batch(manifest.id, manifest.version, rows, ports, now=datetime.now(UTC))
+
+    def _file_ports(self, manifest: Manifest) -> Iterator[tuple[str, tuple[CommitLog, frozenset[str]]]]:
+        """Parquet file ports with the commit log each one writes to."""
+        from meshkit._storage import CommitLog, fixed_part
+
+        for name, port in manifest.ports.items():
+            if port.kind != "file" or port.format != "parquet":
+                continue
+            location = manifest.location(name)
+            served = self.config.source_for(location, port=f"{manifest.id}/{name}")
+            url = location if "://" in location else str(manifest.folder / location)
+            options = served[1].storage_options() if served else None
+            yield name, (CommitLog(fixed_part(url), options), frozenset(port.objects))
+
+    def _unserved(self, manifest: Manifest) -> Iterator[str]:
+        """Ports that a publish does not write, said in the report."""
+        for name, port in manifest.ports.items():
+            if port.kind != "file" or port.format != "parquet":
+                yield f"port {name} ({port.title_text}) is not written by a batch publish"
+
+    def _input(self, manifest: Manifest, name: str) -> Any:
+        """Rows of one input as the product itself may see them: a RecordBatchReader."""
+        import pyarrow as pa
+
+        source = manifest.inputs[name]
+        assert source.product is not None
+        target = self.find(source.product).manifest
+        if source.version is not None and not source.version.contains(target.version):
+            raise MeshkitError(
+                f"{manifest.id}: input {name} wants {target.id} {source.version}, the mesh has {target.version}",
+                code="mesh.input_version",
+            )
+        table = self.table_name(target, source.object)
+        columns = ", ".join(_quoted(c) for c in source.columns) if source.columns else "*"
+        result = self.federation.sql(
+            f"SELECT {columns} FROM {table}",
+            principal=self.principal(f"product:{manifest.id}"),
+            purpose=source.purpose,
+            ports={target.id: source.port} if source.port else None,
+        )
+        return pa.RecordBatchReader.from_batches(result.schema, result.batches())
+
+    def table_name(self, manifest: Manifest, object_name: str | None = None) -> str:
+        """How an object is called in SQL: `sales.orders`, `"sales.emea".orders`, `sales.orders__lines`."""
+        name = manifest.name if object_name in {None, manifest.main_object} else f"{manifest.name}__{object_name}"
+        return f"{_quoted(manifest.domain) if '.' in manifest.domain else manifest.domain}.{_quoted(name)}"
+
+    def _record(self, manifest: Manifest, report: PublishReport) -> Iterator[Any]:
+        """SLO evidence of a publish; the rows are committed, so a store that is away is reported, not raised."""
+        return iter(())
+
+    # Reading
+
+    def principal(self, name: str | None = None, *, token: Any = None) -> Principal:
+        """A dev principal of mesh.yaml by name, a product's own identity (`product:sales.orders`), or the subject of a JWT.
+
+        Raises: `TokenRejected`; `MeshkitError` for an unknown name; `MissingPrincipal` without name, token and default.
+        """
+        from meshkit.masking import resolve_principal
+
+        if name is not None and name.startswith("product:"):
+            product = self.find(name.removeprefix("product:")).manifest
+            return Principal(name, ("product", f"product:{product.id}"), issuer="mesh")
+        return resolve_principal(
+            self.config.section("auth"),
+            name or self.config.default_principal,
+            token,
+            environment=self.config.environment,
+        )
+
+    def _reader(self, principal: Principal | str | None) -> Principal:
+        return principal if isinstance(principal, Principal) else self.principal(principal)
+
+    def sql(self, query: str, *, principal: Principal | str | None = None, **options: Any) -> QueryResult:
+        """Run SQL over products under the principal's policies. Trust `advisory`: masking runs in this process.
+
+        Options: `purpose parameters dialect ports timeout_seconds channel`. Raises: see `Federation.sql`.
+        """
+        return self.federation.sql(query, principal=self._reader(principal), **options)
+
+    def plan_sql(self, query: str, *, principal: Principal | str | None = None, **options: Any) -> QueryPlan:
+        """How a query would run; reads no row."""
+        return self.federation.plan_sql(query, principal=self._reader(principal), **options)
+
+    def why(self, column: str, *, principal: Principal | str | None = None, purpose: str | None = None) -> Any:
+        """Why a column looks as it does for a principal: tag, rules, winner. `column` is `sales.orders.email`."""
+        product, _, name = column.rpartition(".")
+        found = self.find(product).manifest
+        return self.decider.why(f"{found.id}.{name}", self._reader(principal), purpose=purpose)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def resolve_all(mesh: Mesh, refs: Sequence[str]) -> list[str]:
+    """Ids of references, all of the mesh for none. Raises: `EnvironmentProblem` where the mesh has no products."""
+    if refs:
+        return [mesh.find(ref).manifest.id for ref in refs]
+    if not mesh.found:
+        raise EnvironmentProblem(
+            "this mesh has no products. Name folders in `products` of mesh.yaml", code="mesh.empty"
+        )
+    return sorted(mesh.found)
