@@ -330,6 +330,7 @@ class Supervisor:
             except MeshkitError as error:
                 yield {"event": "error", "text": error.message}
                 return
+            await self._notice_the_dead()
             async for event in self._follow():
                 yield event
         elif op == "down":
@@ -350,6 +351,11 @@ class Supervisor:
         if idle:
             self._allot(idle)
             self._start_missing()
+
+    async def _notice_the_dead(self) -> None:
+        """Wait until each process that has just ended is known to have: `up` must not call a dead server ready."""
+        while any(t.pid is not None and identify(t.pid) is None for t in self.tracks.values()):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
     async def _follow(self) -> AsyncIterator[dict[str, Any]]:
         """Each change of a service until nothing is under way, then the whole state."""
