@@ -12,6 +12,7 @@ from meshkit.local.capabilities import Capability, capabilities, not_enforced
 from meshkit.local.doctor import Check, DoctorReport
 from meshkit.local.errors import (
     BadStackFile,
+    DeployNotAvailable,
     DirectoryProblem,
     RuntimeNotAvailable,
     ServiceFailed,
@@ -28,6 +29,7 @@ __all__ = [
     "BadStackFile",
     "Capability",
     "Check",
+    "DeployNotAvailable",
     "DirectoryProblem",
     "DoctorReport",
     "DownReport",

@@ -100,7 +100,7 @@ def _connect(layout: Layout) -> socket.socket:
 def ask(layout: Layout, operation: str, **facts: Any) -> Iterator[dict[str, Any]]:
     """Send one operation and yield the events of its answer.
 
-    Raises: `StackNotRunning`, `SupervisorProblem` when the supervisor falls silent or dies.
+    Raises: `StackNotRunning` when there is no supervisor or it ends meanwhile, `SupervisorProblem` when it falls silent.
     """
     with _connect(layout) as connection, connection.makefile("rwb") as stream:
         stream.write(json.dumps({"op": operation, **facts}).encode() + b"\n")
@@ -114,10 +114,12 @@ def ask(layout: Layout, operation: str, **facts: Any) -> Iterator[dict[str, Any]
                 if last["event"] == "error":
                     raise SupervisorProblem(str(last["text"]), log=layout.log("supervisor"))
                 yield last
-        except OSError as error:
+        except TimeoutError as error:
             raise SupervisorProblem("the supervisor stopped answering", log=layout.log("supervisor")) from error
+        except OSError:
+            raise StackNotRunning(layout.root) from None  # it was killed while it answered
     if last.get("event") not in {"status", "settled"}:
-        raise SupervisorProblem("the supervisor ended in the middle of an answer", log=layout.log("supervisor"))
+        raise StackNotRunning(layout.root)
 
 
 def wait_until_down(layout: Layout, *, seconds: float = 30.0) -> None:

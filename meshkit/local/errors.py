@@ -9,6 +9,7 @@ from meshkit.errors import EnvironmentProblem, MeshkitError, UsageError
 
 __all__ = [
     "BadStackFile",
+    "DeployNotAvailable",
     "DirectoryProblem",
     "RuntimeNotAvailable",
     "ServiceFailed",
@@ -42,6 +43,18 @@ class RuntimeNotAvailable(EnvironmentProblem):
         super().__init__(
             f"runtime {runtime} cannot be started by this version; its service graph can only be rendered. "
             f"Run: meshkit up --runtime embedded"
+        )
+
+
+class DeployNotAvailable(EnvironmentProblem):
+    """`up` was asked to deploy products; nothing was started."""
+
+    code = "local.deploy_not_available"
+
+    def __init__(self, products: str) -> None:
+        self.products = products
+        super().__init__(
+            f"up can't deploy products in this version. Run: meshkit up && meshkit provision deploy {products}"
         )
 
 

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -18,8 +19,16 @@ from meshkit.local import runtime as runtime_module
 from meshkit.local.capabilities import capabilities
 from meshkit.local.containers import plan_containers
 from meshkit.local.doctor import DoctorReport
-from meshkit.local.errors import RuntimeNotAvailable, StackNotRunning, SupervisorProblem, UnknownService, WrongRuntime
+from meshkit.local.errors import (
+    DeployNotAvailable,
+    RuntimeNotAvailable,
+    StackNotRunning,
+    SupervisorProblem,
+    UnknownService,
+    WrongRuntime,
+)
 from meshkit.local.graph import Service, closure
+from meshkit.local.housework import forget_former_sockets
 from meshkit.local.layout import Layout, RuntimeName, StackFile, load_stack_file, make_directory, write_file
 from meshkit.local.meshfile import Endpoints, render_environment, to_endpoints
 from meshkit.local.process import Identity, end_all, find_leftovers, identify, pss_bytes
@@ -101,10 +110,11 @@ class Stack:
         """Start what is missing and wait until each service works or has failed; a second call changes nothing.
 
         `on_event` is called with each change (`{"event": "service", "name": ..., "state": ...}`).
-        Raises: `RuntimeNotAvailable`, `MissingExtra`, `DirectoryProblem`, `SupervisorProblem`.
+        `products` are refused: this version deploys them by a command of its own.
+        Raises: `RuntimeNotAvailable`, `DeployNotAvailable`, `MissingExtra`, `DirectoryProblem`, `SupervisorProblem`.
         """
         if products is not None:
-            raise RuntimeNotAvailable("with products")
+            raise DeployNotAvailable(str(products))
         self._require_embedded()
         make_directory(self._layout)
         notes: list[str] = []
@@ -118,8 +128,9 @@ class Stack:
         return self._to_status(last, notes=tuple(notes))
 
     def _started(self) -> Iterator[dict[str, Any]]:
-        """Events of a start; a supervisor that ends at this very moment is replaced once."""
-        for attempt in (1, 2, 3):
+        """Events of a start; a supervisor that ends or is killed at this very moment is replaced."""
+        deadline = time.monotonic() + client.START_SECONDS
+        while True:
             with _turn(self._layout.root):
                 if not client.is_running(self._layout):
                     self._write_stack_file()
@@ -127,9 +138,9 @@ class Stack:
             try:
                 yield from client.ask(self._layout, "up", services=self._stack.services, web=self._stack.web)
             except StackNotRunning:
-                if attempt == 3:
+                if time.monotonic() > deadline:
                     raise
-                client.wait_until_down(self._layout)
+                time.sleep(0.05)
             else:
                 return
 
@@ -154,10 +165,15 @@ class Stack:
         """End processes of a supervisor that was killed; names of services with survivors."""
         if not self._layout.stack.exists() or self._stack.runtime != "embedded":
             return ()
-        found = find_leftovers(self._all_services(), stack_id=self._stack.id)
+        services = self._all_services()
+        found = find_leftovers(services, stack_id=self._stack.id)
         alive = {
             n: end_all(ids, first=signal.SIGTERM, then=signal.SIGQUIT, grace_seconds=3.0) for n, ids in found.items()
         }
+        for path in (path for service in services for path in service.litter):
+            with contextlib.suppress(OSError):
+                path.unlink()
+        forget_former_sockets(self._stack.id)
         return tuple(sorted(name for name, identities in alive.items() if identities))
 
     def _wipe(self) -> None:

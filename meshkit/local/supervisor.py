@@ -39,6 +39,11 @@ __all__ = ["BUSY", "Supervisor", "main"]
 TEMPORARY = "meshkit-stack-"  # prefix of folders that `Stack.temporary` makes
 BUSY = 75  # exit code when another supervisor holds the lock
 PROBE_SECONDS = 5.0
+CONFIRM_SECONDS = 10.0
+FIRST_PATIENCE_SECONDS, MOST_PATIENCE_SECONDS = (
+    0.5,
+    5.0,
+)  # a server may take a connection before it can answer, and never answer it
 LINE_LIMIT = 1 << 20
 
 
@@ -227,15 +232,17 @@ class Supervisor:
         """Returns only when the start took too long; else runs until it is cancelled."""
         assert service.ready is not None
         deadline = time.monotonic() + service.start_timeout_seconds
+        patience = FIRST_PATIENCE_SECONDS
         await asyncio.to_thread(warm, service.ready)
         while self.tracks[service.name].state is State.STARTING:
             try:
-                await check(service.ready)
+                await check(service.ready, timeout_seconds=patience)
                 self._refuse_foreign(service, child)
             except NotReady as error:
                 self.tracks[service.name] = lifecycle.missed(self.tracks[service.name], error.message)
                 if time.monotonic() > deadline:
                     return
+                patience = min(patience * 1.1, MOST_PATIENCE_SECONDS)
                 await asyncio.sleep(0.05)
                 continue
             await self._set(lifecycle.answered(self.tracks[service.name], now=time.monotonic()))
@@ -330,6 +337,8 @@ class Supervisor:
             except MeshkitError as error:
                 yield {"event": "error", "text": error.message}
                 return
+            await self._notice_the_dead()
+            await asyncio.gather(*(self._confirm(name) for name in self.services))
             async for event in self._follow():
                 yield event
         elif op == "down":
@@ -350,6 +359,25 @@ class Supervisor:
         if idle:
             self._allot(idle)
             self._start_missing()
+
+    async def _notice_the_dead(self) -> None:
+        """Wait until each process that has just ended is known to have: `up` must not call a dead server ready."""
+        while any(t.pid is not None and identify(t.pid) is None for t in self.tracks.values()):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+    async def _confirm(self, name: str) -> None:
+        """Ask a ready service again before `up` calls it so: Postgres recovers for a moment when one of its backends was killed."""
+        deadline = time.monotonic() + CONFIRM_SECONDS
+        while (track := self.tracks[name]).state is State.READY and (probe := self.services[name].ready) is not None:
+            try:
+                await check_again(probe, timeout_seconds=2.0)
+            except NotReady as error:
+                if time.monotonic() > deadline:
+                    await self._set(lifecycle.missed(track, error.message))
+                    return
+                await asyncio.sleep(0.05)
+            else:
+                return
 
     async def _follow(self) -> AsyncIterator[dict[str, Any]]:
         """Each change of a service until nothing is under way, then the whole state."""

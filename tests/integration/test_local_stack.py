@@ -95,6 +95,17 @@ def test_after_sigkill_of_the_supervisor_the_first_up_works_and_data_is_there(st
     assert wire_of(stack).call("GET", "/kept/a") == (200, b"acknowledged")
 
 
+def test_up_right_after_a_kill_replaces_the_dying_supervisor(stack):
+    """No wait between SIGKILL and `up`: a supervisor that dies while it answers is not the end of the call."""
+    stack.up().raise_for_failures(stack.log_path)
+    for _ in range(4):
+        victim = stack.status().supervisor_pid
+        os.kill(victim, signal.SIGKILL)
+        status = stack.up()
+        assert status.state == "ready", status.to_text()
+        assert status.supervisor_pid != victim
+
+
 def _run_until_killed(connection: psycopg.Connection) -> None:
     """A query that holds the shared memory for minutes unless its backend is ended."""
     try:

@@ -14,7 +14,7 @@ from meshkit.local import Stack, meshfile
 from meshkit.local.capabilities import capabilities
 from meshkit.local.doctor import Check, DoctorReport, check_directory, check_leftovers, check_machine
 from meshkit.local.embedded import _can_enter
-from meshkit.local.errors import BadStackFile, DirectoryProblem, WrongRuntime
+from meshkit.local.errors import BadStackFile, DeployNotAvailable, DirectoryProblem, WrongRuntime
 from meshkit.local.graph import Account
 from meshkit.local.housework import LOG_BYTES, rotate_logs
 from meshkit.local.layout import Layout, StackFile, load_stack_file, make_directory, write_file
@@ -254,6 +254,13 @@ def test_unknown_services_are_named_on_the_command_line(tmp_path, capsys):
     """Exit 2 lists the known ones."""
     assert run(meshkit, ["up", "--only", "kafka", "--dir", str(tmp_path / ".mesh")]) == 2
     assert "Known are: postgres, s3, broker" in capsys.readouterr().err
+
+
+def test_products_are_refused_before_anything_starts(tmp_path):
+    """`up` does not deploy in this version, and says which command does."""
+    with pytest.raises(DeployNotAvailable, match="meshkit provision deploy products"):
+        Stack.open(tmp_path / ".mesh").up("products")
+    assert not (tmp_path / ".mesh").exists()
 
 
 def test_compose_is_printed_without_secrets_and_without_a_directory(tmp_path):
