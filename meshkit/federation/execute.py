@@ -50,6 +50,7 @@ class Execution:
     policy_reader: Reader
     roles: tuple[str, ...]
     settings: EngineSettings
+    query_id: str = ""
     virtual: Mapping[str, pa.Table] = field(default_factory=dict)
     streams: dict[str, FragmentStream] = field(default_factory=dict)
     _spools: list[str] = field(default_factory=list)
@@ -79,7 +80,15 @@ class Execution:
         report = _report(fragment, statement, self._key_reports.get(name))
         diagnose = (lambda: self._diagnose(prepared, conditions)) if relation.text else None
         once = fragment.port.format == "postgres"
-        return FragmentStream(fragment, statement, self.engine, self.compiler, report, once=once, diagnose=diagnose)
+        return FragmentStream(
+            fragment,
+            statement,
+            self.engine,
+            self.compiler,
+            report,
+            once=once,
+            diagnose=diagnose,
+        )
 
     def _relation(self, prepared: Prepared, pushed: Sequence[Predicate], keys: tuple[str, str] | None) -> Relation:
         fragment = prepared.fragment
@@ -214,6 +223,8 @@ class Execution:
             stream.interrupt()
         if self._sandbox is not None:
             self._sandbox.interrupt()
+        if any(p.fragment.port.format == "postgres" for p in self.prepared.values()):
+            self.engine.cancel_on_servers(self.query_id)
 
     def close(self) -> None:
         """Free the sandbox, the scans and what was loaded."""

@@ -53,14 +53,14 @@ class PortReader:
 
     def relation(
         self, table: TableInfo, port: QueryablePort, source: tuple[str, Any] | None, roles: tuple[str, ...], *, revision: str = "",
-        pushed: Sequence[Predicate] = (), keys: tuple[str, str] | None = None,
+        pushed: Sequence[Predicate] = (), keys: tuple[str, str] | None = None, query_id: str = "",
     ) -> Relation:  # fmt: skip
         """Raises: `SourceUnavailable`, `MeshkitError` for a location that names nothing."""
         import duckdb
 
         try:
             if port.format == "postgres":
-                return self._postgres(table, port, source, roles, revision, pushed, keys)
+                return self._postgres(table, port, source, roles, revision, pushed, keys, query_id)
             return self._files(table, port, source)
         except duckdb.Error:
             raise SourceUnavailable(
@@ -99,7 +99,7 @@ class PortReader:
 
     def _postgres(
         self, table: TableInfo, port: QueryablePort, source: tuple[str, Any] | None, roles: tuple[str, ...], revision: str,
-        pushed: Sequence[Predicate], keys: tuple[str, str] | None,
+        pushed: Sequence[Predicate], keys: tuple[str, str] | None, query_id: str,
     ) -> Relation:  # fmt: skip
         if source is None:
             raise MeshkitError(
@@ -125,7 +125,7 @@ class PortReader:
 
         def sql(columns: Sequence[str]) -> str:
             items = ", ".join(_column(c, table, facts) for c in columns) or "1 AS one"
-            text = f"SELECT {items} FROM {quote(place.schema)}.{quote(place.table)}"
+            text = f"/* meshkit:{query_id} */ SELECT {items} FROM {quote(place.schema)}.{quote(place.table)}"
             text += f" WHERE {' AND '.join(where)}" if where else ""
             return f"postgres_query({literal(name)}, {literal(text)})"
 
@@ -179,7 +179,8 @@ def _column(column: str, table: TableInfo, facts: PostgresFacts) -> str:
     name = quote(column)
     if column in facts.unbounded and isinstance(wanted, Decimal):
         limit = 10 ** (wanted.precision - wanted.scale)
-        return f"CASE WHEN abs(round({name}, {wanted.scale})) < {limit} THEN {name}::numeric({wanted.precision},{wanted.scale}) END AS {name}"
+        guarded = f"CASE WHEN abs(round({name}, {wanted.scale})) < {limit} THEN {name} END"
+        return f"({guarded})::numeric({wanted.precision},{wanted.scale}) AS {name}"
     return name
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from meshkit.federation.allowlist import functions
-from meshkit.federation.errors import Position, QueryDenied
+from meshkit.federation.errors import Position, QueryDenied, UnparsableSql
 from meshkit.federation.names import TableInfo, fold
 from meshkit.federation.predicates import conjuncts, predicate_of
 from meshkit.federation.recheck import is_reserved
@@ -246,6 +246,8 @@ class Resolver:
                 self._expression(node.args[key], scope, ctes)
 
     def _select(self, node: Any, ctes: dict[str, list[OutputColumn]], parent: _Scope | None) -> list[OutputColumn]:
+        if not node.expressions:
+            raise UnparsableSql(position_of(self.text, node))
         scope = _Scope([], parent)
         source = node.args.get("from_")
         if source is not None:
@@ -276,7 +278,9 @@ class Resolver:
         inner = item.this if name == "Alias" else item
         origins = self._expression(inner, scope, ctes)
         direct = self._direct(inner, scope)
-        column = OutputColumn(item.alias_or_name or "", frozenset(origins), direct)
+        # a literal's "name" is its value, and names go into the query log
+        shown = item.alias if name == "Alias" else item.name if name == "Column" else ""
+        column = OutputColumn(shown, frozenset(origins), direct)
         if name == "Alias":
             scope.aliases[fold(item.alias)] = column
         return [column]
@@ -378,6 +382,10 @@ class Resolver:
     def _table(
         self, node: Any, ctes: dict[str, list[OutputColumn]], parent: _Scope | None, renamed: list[str]
     ) -> _Relation:
+        if type(node.this).__name__ == "Dot":
+            raise self._deny(
+                "a table has two parts, not more", node, reason="qualified_by_catalog", hint="Write domain.product"
+            )
         if type(node.this).__name__ != "Identifier":
             return self._table_function(node, ctes, parent, renamed)
         if node.args.get("catalog") is not None:
@@ -636,6 +644,8 @@ class Resolver:
                     )
             elif name in {"Table", "From", "Join", "With", "CTE"}:
                 raise self._deny(f"{name.upper()} inside an expression is not supported", node)
+            elif name == "Dot" and type(node.expression).__name__ != "Identifier":
+                raise self._deny("a function with a schema is not allowed", node, hint="Write its name alone")
             else:
                 if name == "Comprehension":
                     local |= {fold(node.args["expression"].name)}

@@ -332,6 +332,7 @@ class Federation:
             policy_reader=lambda domain, table: self._raw(request, domain, table),
             roles=request.principal.roles,
             settings=self.settings,
+            query_id=request.query_id,
             virtual={r.name: self._virtual(request, r) for r in gated.fragments if r.virtual is not None},
         )
 

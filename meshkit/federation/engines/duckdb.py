@@ -70,7 +70,7 @@ def _connect(settings: EngineSettings, spill: str, **config: Any) -> Any:
         "autoload_known_extensions": False,
         "autoinstall_known_extensions": False,
         "allow_community_extensions": False,
-        "allow_persistent_secrets": False,
+        "secret_directory": f"{spill}/secrets",  # not the user's own: its secrets would open more than the sources
         "preserve_insertion_order": True,
     }
     return duckdb.connect(":memory:", config=common | config)
@@ -192,6 +192,17 @@ class Privileged:
             name = f"s3_{len(self._attached)}"
             self._root.execute(f"CREATE SECRET {name} ({', '.join(parts)})")
             self._attached[key] = name
+
+    def cancel_on_servers(self, query_id: str) -> None:
+        """Stop statements of a query in Postgres, found by the id in their text: an interrupt waits for the server's next rows."""
+        text = (
+            "SELECT pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity "
+            f"WHERE pid <> pg_backend_pid() AND query LIKE {literal(f'%meshkit:{query_id} %')}"
+        )
+        for (_, login), name in tuple(self._attached.items()):
+            if login:
+                with contextlib.suppress(*engine_errors()):  # a server that is away has nothing to stop
+                    self.cursor().execute(f"SELECT * FROM postgres_query({literal(name)}, {literal(text)})").fetchall()
 
     def describe(self, relation_sql: str) -> dict[str, str]:
         """Columns and DuckDB types of a relation. Raises: `duckdb.Error`, for the caller to name the port."""

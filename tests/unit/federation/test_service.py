@@ -39,8 +39,12 @@ def test_a_sensitive_column_that_the_decision_does_not_name_is_null(build, analy
 
 def test_row_filters_hide_rows_from_rows_counts_and_joins(build, analyst):
     federation = build({"sales.orders": ({"email": ColumnDecision("redact")}, ["country IN ('FR')"])})
-    assert rows(federation, "select count(*) n, sum(total) t from sales.orders", analyst) == [{"n": 2, "t": Decimal("15.75")}]
-    assert rows(federation, "select count(*) n from sales.orders a join sales.orders b using (id)", analyst) == [{"n": 2}]
+    assert rows(federation, "select count(*) n, sum(total) t from sales.orders", analyst) == [
+        {"n": 2, "t": Decimal("15.75")}
+    ]
+    assert rows(federation, "select count(*) n from sales.orders a join sales.orders b using (id)", analyst) == [
+        {"n": 2}
+    ]
 
 
 def test_filters_of_one_decision_are_combined_with_and(build, analyst):
@@ -53,7 +57,10 @@ def test_a_filter_may_look_into_another_product(build, analyst):
     assert [r["id"] for r in rows(federation, "select id from sales.orders order by id", analyst)] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("text", ["nope = 1", "country = ", "id in (select id from x.y)", "other.country = 'FR'", "id in (select id from people)"])
+@pytest.mark.parametrize(
+    "text",
+    ["nope = 1", "country = ", "id in (select id from x.y)", "other.country = 'FR'", "id in (select id from people)"],
+)
 def test_a_filter_that_cannot_be_evaluated_denies_the_read(build, analyst, text):
     federation = build({"sales.orders": ({}, [text])})
     with pytest.raises(MeshkitError) as caught:
@@ -62,15 +69,26 @@ def test_a_filter_that_cannot_be_evaluated_denies_the_read(build, analyst, text)
 
 
 def test_a_mask_for_some_rows_shows_the_others_as_otherwise_says(build, analyst):
-    federation = build({"sales.orders": ({"email": ColumnDecision("clear", only_rows="country = 'FR'", otherwise="redact")}, [])})
+    federation = build(
+        {"sales.orders": ({"email": ColumnDecision("clear", only_rows="country = 'FR'", otherwise="redact")}, [])}
+    )
     shown = rows(federation, "select email from sales.orders order by id", analyst)
     assert [r["email"] for r in shown] == ["ana.canary@mail.example", "REDACTED", None, "REDACTED"]
 
 
 def test_keyed_masks_are_applied_after_the_fetch_and_join_in_the_sandbox(build, analyst):
-    federation = build({"sales.orders": ({"email": ColumnDecision("secret", only_rows="country = 'FR'", otherwise="null")}, [])})
-    assert [r["email"] for r in rows(federation, "select email from sales.orders order by id", analyst)] == ["tok0", None, None, None]
-    assert rows(federation, "select count(*) n from sales.orders a join sales.orders b on a.email = b.email", analyst) == [{"n": 1}]
+    federation = build(
+        {"sales.orders": ({"email": ColumnDecision("secret", only_rows="country = 'FR'", otherwise="null")}, [])}
+    )
+    assert [r["email"] for r in rows(federation, "select email from sales.orders order by id", analyst)] == [
+        "tok0",
+        None,
+        None,
+        None,
+    ]
+    assert rows(
+        federation, "select count(*) n from sales.orders a join sales.orders b on a.email = b.email", analyst
+    ) == [{"n": 1}]
 
 
 def test_a_condition_on_a_masked_column_compares_masked_values(federation, analyst):
@@ -91,12 +109,17 @@ def test_csv_and_json_are_read_with_the_types_of_the_contract(federation, analys
     assert rows(federation, "select * from crm.people order by id", analyst) == [
         {"id": 1, "name": "Ana", "country": "FR", "age": 31}, {"id": 2, "name": "Bob, Jr", "country": "DE", "age": None}, {"id": 3, "name": "", "country": "FR", "age": 44},
     ]  # fmt: skip
-    assert rows(federation, "select url, tags, info.n from web.clicks where id = 3", analyst) == [{"url": "/p/3", "tags": ["a", "b"], "n": 3}]
+    assert rows(federation, "select url, tags, info.n from web.clicks where id = 3", analyst) == [
+        {"url": "/p/3", "tags": ["a", "b"], "n": 3}
+    ]
 
 
 def test_three_formats_join_in_one_statement(federation, analyst):
     query = "select p.name, o.total, c.url from sales.orders o join crm.people p using (id) join web.clicks c on c.id = o.id where o.country = 'FR' order by 2"
-    assert rows(federation, query, analyst) == [{"name": "", "total": Decimal("5.25"), "url": "/p/3"}, {"name": "Ana", "total": Decimal("10.50"), "url": "/p/1"}]
+    assert rows(federation, query, analyst) == [
+        {"name": "", "total": Decimal("5.25"), "url": "/p/3"},
+        {"name": "Ana", "total": Decimal("10.50"), "url": "/p/1"},
+    ]
 
 
 def test_a_value_against_the_contract_names_file_row_and_column_but_not_the_value(build, analyst, tmp_path):
@@ -133,19 +156,28 @@ def test_a_missing_file_is_a_source_problem_with_exit_code_3(build, analyst, tmp
 
 
 def test_a_recursive_query_and_a_with_query_used_twice_read_the_same_rows(federation, analyst):
-    assert rows(federation, "with c as (select id from sales.orders) select count(*) n from c a, c b", analyst) == [{"n": 16}]
+    assert rows(federation, "with c as (select id from sales.orders) select count(*) n from c a, c b", analyst) == [
+        {"n": 16}
+    ]
     query = "with recursive r as (select 1::bigint i union all select r.i + 1 from r join sales.orders o on o.id = r.i) select max(i) m from r"
     assert rows(federation, query, analyst) == [{"m": 5}]
 
 
 def test_parameters_are_bound_and_go_down_as_constants(federation, analyst):
-    assert rows(federation, "select id from sales.orders where country = $c and id < $n order by id", analyst, parameters={"c": "FR", "n": 3}) == [{"id": 1}]
+    assert rows(
+        federation,
+        "select id from sales.orders where country = $c and id < $n order by id",
+        analyst,
+        parameters={"c": "FR", "n": 3},
+    ) == [{"id": 1}]
     with pytest.raises(UsageError, match="not given: c"):
         rows(federation, "select id from sales.orders where country = $c", analyst)
 
 
 def test_columns_say_product_mask_and_rule(federation, analyst):
-    with federation.sql("select id, email, upper(email) u, count(*) over () n from sales.orders", principal=analyst) as result:
+    with federation.sql(
+        "select id, email, upper(email) u, count(*) over () n from sales.orders", principal=analyst
+    ) as result:
         id_, email, upper, n = result.columns
     assert (id_.product, id_.mask, id_.type) == ("sales.orders", None, "int64")
     assert (email.product, email.mask, email.rule) == ("sales.orders", "redact", "r2")
@@ -174,15 +206,29 @@ def test_html_escapes_values_and_marks_masks(federation, analyst):
 
 
 def test_listings_show_granted_products_only(federation, analyst):
-    assert [r["table_name"] for r in rows(federation, "show tables", analyst)] == ["sales.orders", "crm.people", "web.clicks"]
-    assert rows(federation, "select table_name t from information_schema.tables where table_schema = 'crm'", analyst) == [{"t": "people"}]
-    assert [r["mask"] for r in rows(federation, "describe sales.orders", analyst)] == ["clear", "redact", "clear", "clear", "clear"]
+    assert [r["table_name"] for r in rows(federation, "show tables", analyst)] == [
+        "sales.orders",
+        "crm.people",
+        "web.clicks",
+    ]
+    assert rows(
+        federation, "select table_name t from information_schema.tables where table_schema = 'crm'", analyst
+    ) == [{"t": "people"}]
+    assert [r["mask"] for r in rows(federation, "describe sales.orders", analyst)] == [
+        "clear",
+        "redact",
+        "clear",
+        "clear",
+        "clear",
+    ]
     assert len(rows(federation, "select * from information_schema.columns", analyst)) == 13
     assert "hr" not in str(rows(federation, "select * from information_schema.columns", analyst))
 
 
 def test_explain_answers_with_the_plan_and_reads_no_row(federation, analyst):
-    text = "\n".join(r["plan"] for r in rows(federation, "explain select email from sales.orders where id = 1", analyst))
+    text = "\n".join(
+        r["plan"] for r in rows(federation, "explain select email from sales.orders where id = 1", analyst)
+    )
     assert "redact(email)" in text and "a condition on id" in text
 
 
@@ -203,11 +249,17 @@ def test_nobody_named_is_refused(federation):
 
 def test_the_audit_record_is_there_before_the_first_row_and_holds_no_literal(build, analyst, audit):
     federation = build(audit=audit)
-    result = federation.sql("select email from sales.orders where country = 'canary-literal' -- canary-comment", principal=analyst, purpose="reporting")
+    result = federation.sql(
+        "select email from sales.orders where country = 'canary-literal' -- canary-comment",
+        principal=analyst,
+        purpose="reporting",
+    )
     (record,) = audit.records
     assert record.outcome == "allowed"
     assert record.sql == "select email from sales.orders where country = ?"
-    assert record.products[0]["columns"] == [{"column": "email", "tag": "pii:email", "rule": "r2", "mask": "redact", "reason": ""}]
+    assert record.products[0]["columns"] == [
+        {"column": "email", "tag": "pii:email", "rule": "r2", "mask": "redact", "reason": ""}
+    ]
     result.close()
 
 
@@ -232,7 +284,11 @@ def test_no_row_leaves_when_the_audit_chain_is_down(build, analyst):
 
 def test_the_query_log_has_relations_lineage_rows_and_time(build, analyst, query_log):
     federation = build(query_log=query_log)
-    rows(federation, "select o.country, sum(o.total) total from sales.orders o join crm.people p using (id) group by 1", analyst)
+    rows(
+        federation,
+        "select o.country, sum(o.total) total from sales.orders o join crm.people p using (id) group by 1",
+        analyst,
+    )
     ((number, entry),) = query_log.read()
     assert number == 1 and entry.status == "ok" and entry.rows == 2 and entry.bytes > 0
     assert entry.relations == {"sales.orders": ("id", "country", "total"), "crm.people": ("id",)}
@@ -257,7 +313,12 @@ def test_a_type_error_is_found_before_rows_are_read(federation, analyst):
 
 def test_a_query_over_its_time_is_stopped(federation, analyst):
     with pytest.raises(QueryFailed) as caught:
-        rows(federation, "select count(*) from range(10000000) a, range(10000000) b where a.range + b.range = 7", analyst, timeout_seconds=0.3)
+        rows(
+            federation,
+            "select count(*) from range(10000000) a, range(10000000) b where a.range + b.range = 7",
+            analyst,
+            timeout_seconds=0.3,
+        )
     assert caught.value.kind == "timeout"
     assert caught.value.code == "federation.engine_limit"
 
@@ -265,7 +326,11 @@ def test_a_query_over_its_time_is_stopped(federation, analyst):
 def test_a_query_over_its_memory_is_stopped(build, analyst):
     federation = build(settings=EngineSettings(memory="20MiB", spill="1MiB"))
     with pytest.raises(QueryFailed) as caught:
-        rows(federation, "select max(length(l)) from (select string_agg(a.range::varchar, ',') l from range(10000000) a)", analyst)
+        rows(
+            federation,
+            "select max(length(l)) from (select string_agg(a.range::varchar, ',') l from range(10000000) a)",
+            analyst,
+        )
     assert caught.value.kind == "memory"
 
 
@@ -301,7 +366,11 @@ def test_the_decider_that_answers_for_another_product_is_not_believed(build, ana
         def decide(self, product, principal, *, purpose, now):
             from meshkit.ports import Decision
 
-            return Decision("d", "crm.people", "1", "p", True) if product == "sales.orders" else replace(Decision("d", product, "1", "p", False))
+            return (
+                Decision("d", "crm.people", "1", "p", True)
+                if product == "sales.orders"
+                else replace(Decision("d", product, "1", "p", False))
+            )
 
         def revision(self):
             return "p"
