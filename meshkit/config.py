@@ -45,7 +45,6 @@ class SecretRef:
     """A secret by reference: `env:NAME` or `file:PATH`, read when used, never printed. A literal is allowed and hidden too."""
 
     reference: str
-    folder: str = "."
 
     def reveal(self) -> str:
         """The secret. Raises: `EnvironmentProblem` naming the variable or file that is missing."""
@@ -58,7 +57,7 @@ class SecretRef:
                 )
             return os.environ[name]
         if kind == "file":
-            path = Path(self.folder, name)
+            path = Path(name)
             try:
                 return path.read_text(encoding="utf-8").rstrip("\n")
             except OSError as error:
@@ -314,14 +313,15 @@ def _load(path: Path, *, seen: tuple[Path, ...]) -> MeshConfig:
         ) from None
     except _yaml.YamlSyntaxError as error:
         raise ConfigError(from_yaml(error)) from None
-    base: dict[str, Any] = {}
+    own = path.parent.absolute()
     if isinstance(document.data, dict) and "extends" in document.data:
+        # what is extended says where relative paths start; a secret file lies beside the file that names it
         parent = _load(path.parent / str(document.data["extends"]), seen=(*seen, path))
-        base = parent.__dict__.get("_merged", {})
-    return _build(document, base, path.parent.absolute())
+        return _build(document, parent.__dict__["_merged"], parent.folder, secrets=own)
+    return _build(document, {}, own)
 
 
-def _build(document: _yaml.Document, base: dict[str, Any], folder: Path) -> MeshConfig:
+def _build(document: _yaml.Document, base: dict[str, Any], folder: Path, *, secrets: Path | None = None) -> MeshConfig:
     if not isinstance(document.data, dict):
         raise ConfigError(
             [
@@ -334,7 +334,9 @@ def _build(document: _yaml.Document, base: dict[str, Any], folder: Path) -> Mesh
                 )
             ]
         )
-    own = {k: v for k, v in _expanded(document.data, document, ()).items() if k != "extends"}
+    own = {
+        k: _anchored(v, secrets or folder) for k, v in _expanded(document.data, document, ()).items() if k != "extends"
+    }
     merged = {**base, **own, "sources": {**base.get("sources", {}), **(own.get("sources") or {})}}
     known = {f.alias or n for n, f in MeshConfig.model_fields.items()}
     sections = set(_registry.names("config_sections"))
@@ -349,7 +351,6 @@ def _build(document: _yaml.Document, base: dict[str, Any], folder: Path) -> Mesh
     config._folder, config._document = folder, document  # noqa: SLF001  # set once, by the only factory
     config._raw = {k: v for k, v in merged.items() if k in sections}  # noqa: SLF001
     config.__dict__["_merged"] = merged
-    _anchor_secrets(config, str(folder))
     return config
 
 
@@ -361,20 +362,15 @@ def _unknown(document: _yaml.Document, key: str, known: set[str]) -> Diagnostic:
     return diagnostic_at(document, (key,), "mesh.unknown_key", f"unknown key `{key}`", hint, key=True)
 
 
-def _anchor_secrets(config: MeshConfig, folder: str) -> None:
-    """`file:` references start at the folder of mesh.yaml."""
-
-    def anchored(value: Any) -> Any:
-        if isinstance(value, SecretRef):
-            return SecretRef(value.reference, folder) if value.folder == "." else value
-        if isinstance(value, dict):
-            return {k: anchored(v) for k, v in value.items()}
-        if isinstance(value, Section):
-            return value.model_copy(update={n: anchored(getattr(value, n)) for n in type(value).model_fields})
-        return value
-
-    config.__dict__["sources"] = {name: anchored(source) for name, source in config.sources.items()}
-    config.__dict__["state"] = anchored(config.state)
+def _anchored(value: Any, folder: Path) -> Any:
+    """`file:` references start at the folder of the file that has them."""
+    if isinstance(value, dict):
+        return {k: _anchored(v, folder) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_anchored(v, folder) for v in value]
+    if isinstance(value, str) and value.startswith("file:") and not value.startswith("file://"):
+        return type(value)(f"file:{folder / value.removeprefix('file:')}")
+    return value
 
 
 def _expanded(value: Any, document: _yaml.Document, path: tuple[str | int, ...]) -> Any:

@@ -30,7 +30,7 @@ def evaluate(
     states = tuple(
         indicator_state(p, seen, now=now, window=window, upstream_bad=upstream_bad) for p in promises_of(product)
     )
-    return Evaluation(product.id, now, states, trust_of(product.id, states, now=now), unmonitored(product))
+    return Evaluation(product.id, now, states, trust_of(product.id, states), unmonitored(product))
 
 
 @dataclass(frozen=True, slots=True)

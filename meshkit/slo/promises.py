@@ -35,7 +35,7 @@ def _promises(manifest: Manifest) -> Iterator[Promise]:
         not_null = tuple(slo.not_null or (n for n, f in manifest.objects[object_name].fields.items() if f.required))
         column = slo.field.removeprefix(f"{object_name}.") if slo.field else None
         yield Promise(
-            manifest.id, name, slo.kind, slo.port or next(iter(manifest.ports)), slo.target_ratio, _within(slo), column, object_name,  # type: ignore[arg-type]
+            manifest.id, name, slo.kind, slo.port or next(iter(manifest.ports)), slo.target_ratio, _within(slo), column, object_name,
             not_null if slo.kind == "completeness" else (), slice_seconds,
         )  # fmt: skip
 

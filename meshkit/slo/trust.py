@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from meshkit.slo.models import SCORED, IndicatorState, TrustLine, TrustScore
@@ -92,7 +91,7 @@ def _shares(
     return [(n, loss * logs[n] / whole) for n in names if logs[n] < 0]
 
 
-def trust_of(product: str, indicators: Sequence[IndicatorState], *, now: datetime) -> TrustScore:
+def trust_of(product: str, indicators: Sequence[IndicatorState]) -> TrustScore:
     """Trust from judged promises; of several of one kind the worst counts."""
     attainment: dict[str, float | None] = {}
     coverage: dict[str, float] = {}
@@ -105,7 +104,7 @@ def trust_of(product: str, indicators: Sequence[IndicatorState], *, now: datetim
         worst = min(measured, key=lambda i: i.budget.attainment_ratio or 0.0) if measured else mine[0]
         attainment[sli] = worst.budget.attainment_ratio
         coverage[sli] = min(i.budget.coverage_ratio for i in mine)
-        reasons[sli] = _reason(worst, now)
+        reasons[sli] = _reason(worst)
     return score_trust(
         attainment,
         coverage,
@@ -115,7 +114,7 @@ def trust_of(product: str, indicators: Sequence[IndicatorState], *, now: datetim
     )
 
 
-def _reason(state: IndicatorState, now: datetime) -> str:
+def _reason(state: IndicatorState) -> str:
     size = state.promise.slice_seconds
     if state.promise.sli == "freshness":
         late = sum((end - first) * size for first, end, b in state.spans if b)

@@ -84,3 +84,15 @@ def test_arguments_win_over_variables():
     settings = Settings.from_env({"MESHKIT_TARGET": "prod", "MESHKIT_TOKEN": "geheim"}, target="stage")
     assert settings.target == "stage"
     assert "geheim" not in repr(settings)
+
+
+def test_a_generated_file_keeps_the_paths_of_the_one_it_extends_and_its_own_secrets(tmp_path):
+    (tmp_path / "mesh.yaml").write_text("name: acme\nproducts: [./p]\n")
+    (tmp_path / ".mesh" / "credentials").mkdir(parents=True)
+    (tmp_path / ".mesh" / "credentials" / "dsn").write_text("postgresql://h/d")
+    (tmp_path / ".mesh" / "mesh.yaml").write_text(
+        'extends: ../mesh.yaml\nsources: {b: {kind: postgres, dsn: "file:credentials/dsn"}}\n'
+    )
+    config = load_config(tmp_path / ".mesh" / "mesh.yaml")
+    assert config.folder == tmp_path
+    assert config.sources["b"].dsn.reveal() == "postgresql://h/d"

@@ -46,10 +46,8 @@ def from_footers(
                     bytes_read=read,
                     run_id=run_id,
                 )
-        elif (
-            (promise.sli == "completeness"
-            and len(promise.not_null) == 1)
-            or (promise.sli == "completeness" and _no_nulls(footers, promise.not_null))
+        elif (promise.sli == "completeness" and len(promise.not_null) == 1) or (
+            promise.sli == "completeness" and _no_nulls(footers, promise.not_null)
         ):
             counted = _nulls(footers, promise.not_null)
             if counted is not None:

@@ -37,7 +37,7 @@ def manifest(
     folder=Path(),
     slos="freshness: {within: 1h, target: 99%, field: at}, completeness: {target: 99.5%}, availability: {target: 99.9%}",
 ):
-    m = Manifest.parse(f"""\
+    return Manifest.parse(f"""\
 apiVersion: meshkit/v1
 kind: DataProduct
 domain: sales
@@ -51,7 +51,6 @@ schema: {{orders: {{fields: {{id: {{type: int64, required: true}}, at: timestamp
 ports: {{lake: {{kind: file, location: "file://{folder}/*.parquet", format: parquet}}, text: {{kind: file, location: "file://{folder}/*.csv", format: csv}}}}
 slos: {{{slos}}}
 """)
-    return m
 
 
 M = manifest()
@@ -176,8 +175,8 @@ def test_the_breakdown_adds_up_and_the_score_is_monotone(given_):
     if score.score is None:
         return
     assert sum(line.points for line in score.lines) == pytest.approx(100 - score.score, abs=1e-6)
-    for name in attainment:
-        better = score_trust(attainment | {name: min(1.0, attainment[name] + 0.1)}, coverage)
+    for name, value in attainment.items():
+        better = score_trust(attainment | {name: min(1.0, value + 0.1)}, coverage)
         assert (better.score or 0) >= score.score - 1e-9
 
 
