@@ -313,7 +313,7 @@ def _load(path: Path, *, seen: tuple[Path, ...]) -> MeshConfig:
         ) from None
     except _yaml.YamlSyntaxError as error:
         raise ConfigError(from_yaml(error)) from None
-    own = path.parent.absolute()
+    own = Path(os.path.normpath(path.parent.absolute()))
     if isinstance(document.data, dict) and "extends" in document.data:
         # what is extended says where relative paths start; a secret file lies beside the file that names it
         parent = _load(path.parent / str(document.data["extends"]), seen=(*seen, path))

@@ -28,9 +28,12 @@ from meshkit.product import DataProduct, ProductChecks, PublishReport, as_argume
 if TYPE_CHECKING:
     from meshkit._sql import Store
     from meshkit._storage import CommitLog
+    from meshkit.catalog import AccessDesk, Catalog, CatalogEntry, SearchResult, Signals
     from meshkit.federation import Federation, QueryPlan, QueryResult
     from meshkit.masking import PolicyDecider
+    from meshkit.ports import ConsumerLookup
     from meshkit.publisher.batch import BatchOutcome
+    from meshkit.slo import Evaluation, EvidenceStore, SloReport, TrustScore
 
 __all__ = ["Mesh"]
 
@@ -127,10 +130,31 @@ class Mesh:
         settings = self.config.section("masking")
         return Masks(KeyRing.from_settings(settings, folder=self.config.folder))
 
+    @property
+    def grants(self) -> AccessDesk:
+        """Approved access requests."""
+        return self.catalog.desk
+
     @cached_property
-    def grants(self) -> Any:
-        """Approved access requests; None until the catalog has any."""
-        return None
+    def catalog(self) -> Catalog:
+        """Crawl, search, access."""
+        from meshkit.catalog import Catalog
+
+        return Catalog(
+            self.store,
+            own=self.manifests,
+            settings=self.config.section("catalog"),
+            access=self.config.section("access"),
+            folder=self.config.folder,
+            signals=self._signals,
+        )
+
+    @cached_property
+    def evidence(self) -> EvidenceStore:
+        """SLO evidence, in the state store."""
+        from meshkit.slo import EvidenceStore
+
+        return EvidenceStore(self.store)
 
     @cached_property
     def audit(self) -> Any:
@@ -266,8 +290,33 @@ class Mesh:
         return f"{_quoted(manifest.domain) if '.' in manifest.domain else manifest.domain}.{_quoted(name)}"
 
     def _record(self, manifest: Manifest, report: PublishReport) -> Iterator[Any]:
-        """SLO evidence of a publish; the rows are committed, so a store that is away is reported, not raised."""
-        return iter(())
+        """Evidence and catalog revision of a publish. The rows are committed, so a store that is away is reported, not raised."""
+        from meshkit.catalog import record_published
+        from meshkit.slo import collect, from_publish, promises_of
+
+        if not report.committed:
+            return
+        now = datetime.now(UTC)
+        found = [
+            *from_publish(
+                promises_of(manifest),
+                at=now,
+                rows_read=report.rows_in,
+                rows_published=report.rows_good,
+                run_id=report.run_id,
+            )
+        ]
+        known = {(e.port, e.sli) for e in found}
+        found += [
+            e for e in collect(manifest, self.config, now=now, run_id=report.run_id) if (e.port, e.sli) not in known
+        ]
+        try:
+            self.evidence.append(found)
+            record_published(self.catalog.tables, manifest, now=now)
+        except MeshkitError as error:
+            log.warning("publish.not_recorded", product=manifest.id, code=error.code)
+            return
+        yield from found
 
     # Reading
 
@@ -307,6 +356,140 @@ class Mesh:
         product, _, name = column.rpartition(".")
         found = self.find(product).manifest
         return self.decider.why(f"{found.id}.{name}", self._reader(principal), purpose=purpose)
+
+    # Seeing
+
+    def search(
+        self, query: str = "", *, limit: int = 20, cursor: str | None = None, principal: Principal | None = None
+    ) -> SearchResult:
+        """Ranked products. Raises: `QuerySyntax`."""
+        return self.catalog.search(query, limit=limit, cursor=cursor, principal=principal)
+
+    def product(self, ref: str, *, principal: Principal | None = None) -> CatalogEntry:
+        """A product as the catalog shows it to `principal`. Raises: `NotInCatalog`."""
+        from meshkit.catalog import CatalogEntry, Signals, snippets
+
+        manifest = self.catalog.find(ref, principal=principal)
+        consumers = self.consumers.consumers(manifest.id).consumers
+        return CatalogEntry(
+            manifest,
+            self._signals([manifest.id]).get(manifest.id, Signals()),
+            self.access_state(manifest.id, principal),
+            tuple(s.product for s in manifest.inputs.values() if s.product),
+            tuple(sorted({c.product for c in consumers if c.product})),
+            tuple(sorted({c.name for c in consumers})),
+            self.catalog.history(manifest.id),
+            sql=snippets(manifest, self.table_name(manifest)),
+        )
+
+    @cached_property
+    def consumers(self) -> ConsumerLookup:
+        """Who reads a product: manifests, and what the query log saw."""
+        from meshkit.contracts import ManifestConsumers
+
+        return ManifestConsumers(self.catalog.manifests().values())
+
+    def access_state(self, product: str, principal: Principal | None) -> str:
+        """`granted`, `asked` or `not_granted`, as the policies and requests have it now."""
+        if principal is None:
+            return "not_granted"
+        if (
+            product in self.manifests
+            and self.decider.decide(product, principal, purpose=None, now=datetime.now(UTC)).allow
+        ):
+            return "granted"
+        if self.grants.grants_for(principal, product, at=datetime.now(UTC)):
+            return "granted"
+        asked = any(r.product == product and r.status == "requested" for r in self.grants.requests(mine=principal))
+        return "asked" if asked else "not_granted"
+
+    def reader_or_none(self, name: str | None) -> Principal | None:
+        """The named or default principal, None where a mesh has neither: then only what everybody sees."""
+        return self.principal(name) if name or self.config.default_principal else None
+
+    def evaluate(self, ref: Any, *, at: datetime | None = None) -> Evaluation:
+        """Promises of a product against stored evidence at `at` (default now)."""
+        return self._evaluated([self._manifest(ref)], at or datetime.now(UTC))[0]
+
+    def evaluate_all(self, *, at: datetime | None = None) -> tuple[Evaluation, ...]:
+        """Every product against stored evidence, by id."""
+        return self._evaluated([m for _, m in sorted(self.catalog.manifests().items())], at or datetime.now(UTC))
+
+    def trust(self, ref: Any) -> TrustScore:
+        """Trust of a product with its breakdown; `score=None` where too little is measured."""
+        found = self.evaluate(ref).trust
+        assert found is not None
+        return found
+
+    def check_slos(
+        self, refs: Sequence[str] | None = None, *, allow_unmeasured: bool = False, store: bool = True
+    ) -> SloReport:
+        """Measure now and compare with the promises; without refs all products, worst first."""
+        from meshkit.slo import SloReport, collect, evaluate
+
+        now = datetime.now(UTC)
+        window = self.config.section("slo").window
+        found = []
+        for name in resolve_all(self, refs or ()):
+            manifest = self.manifests[name]
+            measured = collect(manifest, self.config, now=now)
+            if store:
+                self.evidence.append(measured)
+            kept = self.evidence.read([name], since=now - window).get(name, [])
+            found.append(evaluate(manifest, evidence=kept if store else [*kept, *measured], at=now, window=window))
+        report = SloReport(tuple(found), allow_unmeasured)
+        return report if refs else report.worst_first()
+
+    def _manifest(self, ref: Any) -> Manifest:
+        """The current manifest of a product of this mesh or of its catalog."""
+        try:
+            return self.find(ref).manifest
+        except MeshkitError:
+            if not isinstance(ref, str):
+                raise
+            return self.catalog.find(ref)
+
+    def _evaluated(self, manifests: Sequence[Manifest], at: datetime) -> tuple[Evaluation, ...]:
+        """Judged together, so that a late source puts what reads it at risk."""
+        from meshkit.slo import evaluate
+
+        window = self.config.section("slo").window
+        kept = self.evidence.read([m.id for m in manifests], since=at - window, until=at)
+        alone = {m.id: evaluate(m, evidence=kept.get(m.id, ()), at=at, window=window) for m in manifests}
+        late = {name for name, found in alone.items() if found.state == "breaching"}
+        return tuple(
+            evaluate(m, evidence=kept.get(m.id, ()), at=at, window=window, upstream_bad=True)
+            if late & _upstream(m, alone, manifests)
+            else alone[m.id]
+            for m in manifests
+        )
+
+    def _signals(self, products: Iterable[str]) -> Mapping[str, Signals]:
+        """Measured facts that search and entries show."""
+        from meshkit.catalog import Signals
+
+        known = self.catalog.manifests()
+        found = {}
+        for evaluation in self._evaluated([known[p] for p in products if p in known], datetime.now(UTC)):
+            fresh = evaluation.indicator("freshness")
+            age = fresh.judged.actual if fresh is not None else None
+            found[evaluation.product] = Signals(
+                evaluation.state, evaluation.trust.score if evaluation.trust else None, age
+            )
+        return found
+
+
+def _upstream(manifest: Manifest, known: Mapping[str, Any], manifests: Sequence[Manifest]) -> set[str]:
+    """Everything a product reads, at any distance."""
+    by_id = {m.id: m for m in manifests}
+    found: set[str] = set()
+    queue = [manifest]
+    while queue:
+        for source in queue.pop().inputs.values():
+            if source.product in known and source.product not in found:
+                found.add(source.product)
+                queue.append(by_id[source.product])
+    return found - {manifest.id}
 
 
 def _quoted(name: str) -> str:
