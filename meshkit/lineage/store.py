@@ -352,7 +352,7 @@ def _row_facts(row: Mapping[Any, Any]) -> tuple[Any, ...]:
 
 
 def _row(key: Sequence[str], first: int, valid_to: int) -> dict[str, Any]:
-    named = dict(zip(_KEY, (*key, first), strict=True))
+    named: dict[str, Any] = dict(zip(_KEY, (*key, first), strict=True))
     return {**named, "valid_to": valid_to, "port": None, "version": None, "columns": None, "recorded_at": first}
 
 
