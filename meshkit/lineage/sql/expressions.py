@@ -142,9 +142,8 @@ def _window(_r: Resolver, node: Any, scope: Scope, _i: Flow, rank: int, subtype:
     window: Any = node
     seen = 0
     while window is not None and seen < 20:  # named windows may build on each other
-        for part in (*(window.args.get("partition_by") or ()), window.args.get("order"), window.args.get("spec")):
-            if part is not None:
-                stack.append((part, TRANSFORMATION, subtype or "WINDOW"))
+        parts = (*(window.args.get("partition_by") or ()), window.args.get("order"), window.args.get("spec"))
+        stack.extend((part, TRANSFORMATION, subtype or "WINDOW") for part in parts if part is not None)
         name = window.args.get("alias") or (window.args.get("this") if window is not node else None)
         window = scope.window(name)
         seen += 1

@@ -63,7 +63,7 @@ def _pivot(resolver: Resolver, pivot: Any, scope: Scope) -> Made:
 
 def _unpivot(resolver: Resolver, pivot: Any, scope: Scope) -> Made:
     values = [i for item in pivot.args.get("expressions") or () for i in _identifiers(item)]
-    fields = pivot.args.get("fields") or ()
+    fields = list(pivot.args.get("fields") or ())
     if not values or len(fields) != 1 or not isinstance(fields[0], exp.In):
         return None, set()
     flow = Flow()
