@@ -115,7 +115,7 @@ def _masked(
     import polars as pl
 
     schema = lazy.collect_schema()
-    kinds = {name: field.data_type for name, field in item.fields.items() if name in schema}
+    kinds = {name: item.fields[name].data_type for name in schema if name in item.fields}
     lazy = lazy.select(
         [
             _as_promised(pl.col(n), schema[n], kind, clear=_is_clear(decision.columns.get(n)))

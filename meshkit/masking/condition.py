@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BadCondition", "Condition", "parse_condition"]
 
+_FLOATS = {"float32", "float64"}
 _MAX_TEXT = 10_000
 _MAX_DEPTH = 100
 _OPERATORS = {"EQ": "=", "NEQ": "<>", "GT": ">", "GTE": ">=", "LT": "<", "LTE": "<="}
@@ -431,9 +432,9 @@ def _sql(node: Node, row: Struct, attributes: Mapping[str, Any]) -> str:
         return f"(NOT {_sql(node.inner, row, attributes)})"
     if isinstance(node, Truth):
         return _sql_column(node.value, row) if isinstance(node.value, Col) else str(node.value).upper()
-    left = _sql_column(node.left, row)
     if isinstance(node, IsNull):
-        return f"{left} IS NULL"
+        return f"{_sql_column(node.left, row)} IS NULL"
+    left = _sql_compared(node.left, row)
     kind = _type(node.left, row)
     if isinstance(node, Like):
         return f"{left} LIKE {sql_literal(node.pattern, STRING)}"
@@ -441,9 +442,24 @@ def _sql(node: Node, row: Struct, attributes: Mapping[str, Any]) -> str:
         values = [v for item in node.items for v in _values(item, kind, node.left.name, attributes, many=True)]
         return f"{left} IN ({', '.join(sql_literal(v, kind) for v in values)})"
     if isinstance(node.right, Col):
-        return f"{left} {node.operator} {_sql_column(node.right, row)}"
+        return f"{left} {node.operator} {_sql_compared(node.right, row)}"
     (value,) = _values(node.right, kind, node.left.name, attributes, many=False)
     return f"{left} {node.operator} {sql_literal(value, kind)}"
+
+
+def _sql_compared(column: Col, row: Struct) -> str:
+    """The column as one side of a comparison. NaN is NULL there: engines, and DuckDB's scans among themselves, order it differently."""
+    text = _sql_column(column, row)
+    return (
+        f"CASE WHEN system.main.isnan({text}) THEN NULL ELSE {text} END" if str(_type(column, row)) in _FLOATS else text
+    )
+
+
+def _polars_compared(column: Col, row: Struct) -> pl.Expr:
+    import polars as pl
+
+    expression = _polars_column(column, row)
+    return pl.when(expression.is_not_nan()).then(expression) if str(_type(column, row)) in _FLOATS else expression
 
 
 def _sql_column(column: Col, row: Struct) -> str:
@@ -466,9 +482,9 @@ def _polars(node: Node, row: Struct, attributes: Mapping[str, Any]) -> pl.Expr:
         return ~_polars(node.inner, row, attributes)
     if isinstance(node, Truth):
         return _polars_column(node.value, row) if isinstance(node.value, Col) else pl.lit(node.value)
-    column = _polars_column(node.left, row)
     if isinstance(node, IsNull):
-        return column.is_null()
+        return _polars_column(node.left, row).is_null()
+    column = _polars_compared(node.left, row)
     kind = _type(node.left, row)
     if isinstance(node, Like):
         return column.str.contains(_like_pattern(node.pattern))
@@ -477,7 +493,7 @@ def _polars(node: Node, row: Struct, attributes: Mapping[str, Any]) -> pl.Expr:
         equal = [column == _polars_literal(v, kind) for v in values]
         return pl.any_horizontal(equal)
     if isinstance(node.right, Col):
-        other = _polars_column(node.right, row)
+        other = _polars_compared(node.right, row)
     else:
         (value,) = _values(node.right, kind, node.left.name, attributes, many=False)
         other = _polars_literal(value, kind)

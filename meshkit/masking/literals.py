@@ -15,17 +15,25 @@ __all__ = ["Misfit", "NumberText", "sql_literal", "sql_name", "typed_value"]
 _BITS = {"int8": 7, "int16": 15, "int32": 31, "int64": 63}
 _FLOATS = {"float32", "float64"}
 
-# DuckDB 1.5: `SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'`, and words that are values without brackets
+# DuckDB 1.5: `SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved'`, and words that are values by themselves
 _RESERVED = frozenset({
-    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "both", "case", "cast",
-    "check", "collate", "column", "constraint", "create", "default", "deferrable", "desc", "describe",
-    "distinct", "do", "else", "end", "except", "false", "fetch", "for", "foreign", "from", "group", "having",
-    "in", "initially", "intersect", "into", "lambda", "lateral", "leading", "limit", "not", "null", "offset",
-    "on", "only", "or", "order", "pivot", "pivot_longer", "pivot_wider", "placing", "primary", "qualify",
-    "references", "returning", "select", "show", "some", "summarize", "symmetric", "table", "then", "to",
-    "trailing", "true", "union", "unique", "unpivot", "using", "variadic", "when", "where", "window", "with",
-    "current_catalog", "current_date", "current_role", "current_schema", "current_time", "current_timestamp",
-    "current_user", "localtime", "localtimestamp", "session_user", "user", "rowid",
+    "all", "analyse", "analyze", "and", "anti", "any", "array", "as", "asc", "asof", "asymmetric", "at",
+    "authorization", "between", "bigint", "binary", "bit", "boolean", "both", "by", "case", "cast", "char",
+    "character", "check", "coalesce", "collate", "collation", "column", "columns", "concurrently", "constraint",
+    "create", "cross", "current_catalog", "current_date", "current_role", "current_schema", "current_time",
+    "current_timestamp", "current_user", "dec", "decimal", "default", "deferrable", "desc", "describe", "distinct",
+    "do", "else", "end", "except", "exists", "extract", "false", "fetch", "float", "for", "foreign", "freeze",
+    "from", "full", "generated", "glob", "group", "grouping", "grouping_id", "having", "ilike", "in", "initially",
+    "inner", "inout", "int", "integer", "intersect", "interval", "into", "is", "isnull", "join", "lambda",
+    "lateral", "leading", "left", "like", "limit", "localtime", "localtimestamp", "map", "national", "natural",
+    "nchar", "none", "not", "notnull", "null", "nullif", "numeric", "offset", "on", "only", "or", "order", "out",
+    "outer", "overlaps", "overlay", "pivot", "pivot_longer", "pivot_wider", "placing", "position", "positional",
+    "precision", "primary", "qualify", "real", "references", "returning", "right", "row", "rowid", "select", "semi",
+    "session_user", "setof", "show", "similar", "smallint", "some", "struct", "substring", "summarize", "symmetric",
+    "table", "tablesample", "then", "time", "timestamp", "to", "trailing", "treat", "trim", "true", "try_cast",
+    "union", "unique", "unpack", "unpivot", "user", "using", "values", "varchar", "variadic", "verbose", "when",
+    "where", "window", "with", "xmlattributes", "xmlconcat", "xmlelement", "xmlexists", "xmlforest",
+    "xmlnamespaces", "xmlparse", "xmlpi", "xmlroot", "xmlserialize", "xmltable",
 })  # fmt: skip
 
 

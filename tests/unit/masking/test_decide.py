@@ -88,7 +88,13 @@ def test_where_attributes_must_hold_with_their_type():
     text = "where_attributes: {region: eu}\ngrants: [{id: a, products: [sales.*], where_attributes: {level: [2, 3]}}]\n"
     assert ask(text, who(region="eu", level=3)).allow
     assert ask(text, who(region=["us", "eu"], level=2)).allow
-    for attributes in ({}, {"region": "us", "level": 3}, {"region": "eu", "level": "3"}, {"region": "eu", "level": True}, {"region": "eu"}):
+    for attributes in (
+        {},
+        {"region": "us", "level": 3},
+        {"region": "eu", "level": "3"},
+        {"region": "eu", "level": True},
+        {"region": "eu"},
+    ):
         assert not ask(text, who(**attributes)).allow
     twice = "where_attributes: {region: eu}\ngrants: [{id: a, products: [sales.*], where_attributes: {region: us}}]\n"
     assert not ask(twice, who(region="us")).allow
@@ -98,16 +104,26 @@ def test_columns_without_a_rule_take_the_default_of_their_tag():
     """3: and what no default fits is null."""
     decision = ask(GRANT, who())
     shown = {n: c.mask for n, c in decision.columns.items()}
-    assert shown == {"email": "email.partial", "phone": "last_n", "iban": "hmac", "salary": "bucket", "secret": "null", "address": "null"}
+    assert shown == {
+        "email": "email.partial",
+        "phone": "last_n",
+        "iban": "hmac",
+        "salary": "bucket",
+        "secret": "null",
+        "address": "null",
+    }
     assert decision.columns["iban"].args == {"scope": "sales"}
 
 
 def test_a_class_or_column_that_a_policy_names_is_sensitive_for_everyone():
     """2: for those without a rule it is null."""
-    text = GRANT + """rules:
+    text = (
+        GRANT
+        + """rules:
   - {id: a, classification: restricted, roles: [admin], mask: clear}
   - {id: b, columns: [sales.orders.country], roles: [admin], mask: clear}
 """
+    )
     assert look(ask(text, who()), "note") == "null"
     assert look(ask(text, who()), "country") == "null"
     assert look(ask(text, who("admin")), "note") == "clear"
@@ -119,15 +135,20 @@ def test_a_class_or_column_that_a_policy_names_is_sensitive_for_everyone():
 def test_roles_without_a_rule_do_not_count_nor_does_order():
     """3: `intern` has no rule, so it does not make anything stricter or weaker."""
     for roles in (("admin", "intern"), ("intern", "admin")):
-        assert look(ask(GRANT + CONTACT.partition("rules:")[1] + CONTACT.partition("rules:")[2], who(*roles))) == "clear"
+        assert (
+            look(ask(GRANT + CONTACT.partition("rules:")[1] + CONTACT.partition("rules:")[2], who(*roles))) == "clear"
+        )
 
 
 def test_the_strictest_role_wins_unless_the_weakest_is_asked_for():
     """3: `combine: least`."""
-    text = GRANT + """rules:
+    text = (
+        GRANT
+        + """rules:
   - {id: a, tags: ["pii:email"], roles: [x], mask: clear}
   - {id: b, tags: ["pii:email"], roles: [y], mask: redact}
 """
+    )
     assert look(ask(text, who("x", "y"))) == "redact"
     assert look(ask(text, who("x", "y"), combine="least")) == "clear"
 
@@ -147,10 +168,13 @@ def test_two_masks_of_one_rank_become_redact_and_one_mask_takes_coarser_argument
 
 def test_overridden_rules_drop_out():
     """Only while the overriding rule applies."""
-    text = GRANT + """rules:
+    text = (
+        GRANT
+        + """rules:
   - {id: a, tags: ["pii:email"], mask: redact}
   - {id: b, columns: [sales.orders.email], mask: email.partial, overrides: [a], purposes: [support]}
 """
+    )
     assert look(ask(text, who(), purpose="support")) == "email.partial"
     assert look(ask(text, who())) == "redact"
 
@@ -167,11 +191,18 @@ def test_a_rule_ends_with_its_day_and_the_decision_with_it():
 
 def test_conditions_decide_per_row():
     """`only_rows` and `otherwise`, attributes bound; an unbound condition hides every row."""
-    text = GRANT + """rules:
+    text = (
+        GRANT
+        + """rules:
   - {id: a, columns: [sales.orders.email], roles: [x], mask: clear, only_rows: "consent = true and country = :home", otherwise: redact}
 """
+    )
     column = ask(text, who("x", home="FR")).columns["email"]
-    assert (column.mask, column.only_rows, column.otherwise) == ("clear", "(consent = TRUE AND country = 'FR')", "redact")
+    assert (column.mask, column.only_rows, column.otherwise) == (
+        "clear",
+        "(consent = TRUE AND country = 'FR')",
+        "redact",
+    )
     for attributes in ({}, {"home": 1}, {"home": ["FR"]}):
         column = ask(text, who("x", **attributes)).columns["email"]
         assert (column.mask, column.only_rows) == ("redact", None)
@@ -179,11 +210,14 @@ def test_conditions_decide_per_row():
 
 def test_a_condition_joined_with_another_rule_is_stricter_in_each_kind_of_row():
     """Inside the stricter of both, outside the stricter of both; different conditions show least."""
-    text = GRANT + """rules:
+    text = (
+        GRANT
+        + """rules:
   - {id: a, tags: ["pii:email"], roles: [x], mask: clear, only_rows: "consent", otherwise: redact}
   - {id: b, tags: ["pii:email"], roles: [y], mask: email.partial}
   - {id: c, tags: ["pii:email"], roles: [z], mask: clear, only_rows: "country = 'FR'"}
 """
+    )
     joined = ask(text, who("x", "y")).columns["email"]
     assert (joined.mask, joined.only_rows, joined.otherwise) == ("email.partial", "consent", "redact")
     assert look(ask(text, who("x", "z"))) == "null"
@@ -227,19 +261,35 @@ def test_attributes_are_literals_never_text_of_the_query():
 
 def test_filters_of_roles_are_joined_by_and_or_by_or():
     """4: AND across roles, with `least` OR."""
-    text = GRANT + """row_filters:
+    text = (
+        GRANT
+        + """row_filters:
   - {id: a, products: [sales.*], roles: [x], filter: "total >= 10"}
   - {id: b, products: [sales.*], roles: [y], filter: "country = 'FR'"}
   - {id: c, products: [sales.*], roles: [y], filter: "consent"}
 """
-    assert filters(ask(text, who("x", "y"))) == {"a": "total >= CAST('10.00' AS DECIMAL(12,2))", "b": "country = 'FR'", "c": "consent"}
+    )
+    assert filters(ask(text, who("x", "y"))) == {
+        "a": "total >= CAST('10.00' AS DECIMAL(12,2))",
+        "b": "country = 'FR'",
+        "c": "consent",
+    }
     least = ask(text, who("y", "x"), combine="least").row_filters
-    assert [(f.rule, f.sql) for f in least] == [("a+b+c", "(consent AND country = 'FR') OR (total >= CAST('10.00' AS DECIMAL(12,2)))")]
+    assert [(f.rule, f.sql) for f in least] == [
+        ("a+b+c", "(consent AND country = 'FR') OR (total >= CAST('10.00' AS DECIMAL(12,2)))")
+    ]
 
 
 def test_a_grant_of_some_columns_hides_the_others():
     """Approved access requests may name columns."""
-    grant = Grant("req-1", "sales.orders", "user:ana", NOW - timedelta(days=1), NOW + timedelta(days=1), frozenset({"order_id", "orders.email"}))
+    grant = Grant(
+        "req-1",
+        "sales.orders",
+        "user:ana",
+        NOW - timedelta(days=1),
+        NOW + timedelta(days=1),
+        frozenset({"order_id", "orders.email"}),
+    )
     decision = ask("rules: []\n", who(), grants=[grant])
     assert decision.allow
     assert look(decision, "order_id") == "clear"
@@ -254,13 +304,30 @@ def test_equal_questions_have_equal_answers_and_a_naive_time_is_refused():
     assert ask(CONTACT, who("analyst", countries=["FR"])) == ask(CONTACT, who("analyst", countries=["FR"]))
     assert ask(CONTACT, who("analyst", countries=["FR"])).decision_id != ask(CONTACT, who("admin")).decision_id
     with pytest.raises(UsageError):
-        ask(CONTACT, who("admin"), now=datetime(2026, 1, 1))  # noqa: DTZ001
+        ask(CONTACT, who("admin"), now=datetime(2026, 1, 1))
     shape = decision_json(ask(CONTACT, who("analyst")))
     assert shape["format"] == "meshkit.masking.decision/1"
-    assert shape["columns"]["email"] == {"mask": "email.partial", "args": {}, "tag": "pii:email", "rule": "r2", "reason": "baseline"}
+    assert shape["columns"]["email"] == {
+        "mask": "email.partial",
+        "args": {},
+        "tag": "pii:email",
+        "rule": "r2",
+        "reason": "baseline",
+    }
 
 
-MASKS = st.sampled_from(["clear", "email.partial", "{last_n: {n: 2}}", "{last_n: {n: 3}}", "{hmac: {scope: a}}", "redact", "'null'", "{constant: {value: x}}"])
+MASKS = st.sampled_from(
+    [
+        "clear",
+        "email.partial",
+        "{last_n: {n: 2}}",
+        "{last_n: {n: 3}}",
+        "{hmac: {scope: a}}",
+        "redact",
+        "'null'",
+        "{constant: {value: x}}",
+    ]
+)
 
 
 @settings(max_examples=40, deadline=None)
@@ -270,7 +337,13 @@ def test_order_of_rules_and_roles_never_matters_and_more_roles_show_no_more(rule
     from meshkit.masking.masks import load_mask
 
     def text(entries):
-        return GRANT + "rules:\n" + "".join(f"  - {{id: r{i}, tags: ['pii:email'], roles: [{role}], mask: {mask}}}\n" for i, (role, mask) in entries)
+        return (
+            GRANT
+            + "rules:\n"
+            + "".join(
+                f"  - {{id: r{i}, tags: ['pii:email'], roles: [{role}], mask: {mask}}}\n" for i, (role, mask) in entries
+            )
+        )
 
     entries = list(enumerate(rules))
     one = ask(text(entries), who("x", "y", "z")).columns["email"]
@@ -319,7 +392,10 @@ def test_the_decider_adds_grants_of_the_catalog_and_fails_closed():
     assert not decider.decide("sales.orders", who(subject="bob"), purpose=None, now=NOW).allow
     broken = PolicyDecider([ORDERS], policies(GRANT), Approved(broken=True))
     assert broken.decide("sales.orders", who(), purpose=None, now=NOW).code == "masking.policy_unavailable"
-    assert PolicyDecider([ORDERS], policies(GRANT)).decide("sales.unknown", who(), purpose=None, now=NOW).code == "masking.not_granted"
+    assert (
+        PolicyDecider([ORDERS], policies(GRANT)).decide("sales.unknown", who(), purpose=None, now=NOW).code
+        == "masking.not_granted"
+    )
 
 
 def test_a_product_reads_the_columns_its_manifest_declares_masked_as_for_anyone():
@@ -342,7 +418,10 @@ def test_a_cached_decision_ends_with_its_validity_and_differs_by_attributes():
     first = decider.decide("sales.orders", fraud, purpose=None, now=NOW)
     assert decider.decide("sales.orders", fraud, purpose=None, now=NOW) is first
     assert decider.decide("sales.orders", fraud, purpose=None, now=datetime(2027, 1, 1, tzinfo=UTC)) != first
-    shown = [filters(decider.decide("sales.orders", who("analyst", countries=c), purpose=None, now=NOW))["f1"] for c in (["1"], [1], [True], ["1"])]
+    shown = [
+        filters(decider.decide("sales.orders", who("analyst", countries=c), purpose=None, now=NOW))["f1"]
+        for c in (["1"], [1], [True], ["1"])
+    ]
     assert shown == ["country IN ('1')", "FALSE", "FALSE", "country IN ('1')"]
 
 
