@@ -7,6 +7,8 @@ PolicyDecider, Masks, AuditChain, Tokens               what a mesh puts together
 """
 
 from meshkit.masking.apply import apply
+from meshkit.masking.audit import AuditChain
+from meshkit.masking.audit_report import AuditEntries, AuditReport, find_audit_files, find_query, verify_audit
 from meshkit.masking.compile import Masks
 from meshkit.masking.decide import decide, decision_json
 from meshkit.masking.decider import PolicyDecider
@@ -26,9 +28,13 @@ from meshkit.masking.keys import KeyRing
 from meshkit.masking.policies import PolicySet, load_policies
 from meshkit.masking.policy_test import PolicyTestReport, PolicyTestResult, run_policy_tests
 from meshkit.masking.settings import AuditSettings, AuthSettings, MaskingSettings, PolicySettings
+from meshkit.masking.tokens import Tokens
 
 __all__ = [
     "AccessDenied",
+    "AuditChain",
+    "AuditEntries",
+    "AuditReport",
     "AuditSettings",
     "AuditUnavailable",
     "AuthSettings",
@@ -47,11 +53,15 @@ __all__ = [
     "PolicyUnavailable",
     "RuleVerdict",
     "TokenRejected",
+    "Tokens",
     "TokensUnavailable",
     "UnknownTarget",
     "apply",
     "decide",
     "decision_json",
+    "find_audit_files",
+    "find_query",
     "load_policies",
     "run_policy_tests",
+    "verify_audit",
 ]

@@ -149,4 +149,6 @@ class AuditSettings(Section):
     def _in_this_release(self) -> AuditSettings:
         if self.buffer_records:
             raise PydanticCustomError("text", "`buffer_records` above 0 is not in this release. Use 0")
+        if self.signing_key is not None:
+            raise PydanticCustomError("text", "`signing_key` is not in this release. Remove it")
         return self
