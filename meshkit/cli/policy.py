@@ -178,4 +178,5 @@ def _audit_folder(path: Path | None) -> Path:
 
     config = _load_config(path)
     settings: Any = config.section("audit") if config is not None else AuditSettings()
-    return (config.folder if config is not None else Path()) / settings.path
+    folder: Path = (config.folder if config is not None else Path()) / settings.path
+    return folder
