@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from meshkit.errors import EnvironmentProblem, MeshkitError, UsageError
 from meshkit.federation import listing
-from meshkit.federation.engines.duckdb import EngineSettings, Privileged, classify, engine_errors
+from meshkit.federation.engines.duckdb import Privileged, classify, engine_errors
 from meshkit.federation.errors import (
     AuditUnavailable,
     MissingPrincipal,
@@ -32,6 +32,7 @@ from meshkit.federation.plan import FragmentReport, QueryPlan, choose_port, plan
 from meshkit.federation.products import QueryablePort, catalogue_of, queryable_ports
 from meshkit.federation.reading import PortReader
 from meshkit.federation.result import QueryResult, ResultColumn
+from meshkit.federation.settings import EngineSettings
 from meshkit.federation.sources import SourceFinder, located
 from meshkit.federation.statement import FragmentRef, GatedQuery
 from meshkit.log import get_logger
