@@ -4,6 +4,7 @@ from decimal import Decimal
 
 import pytest
 
+from meshkit.errors import MeshkitError, UsageError
 from meshkit.federation import (
     AuditUnavailable,
     ContractBroken,
@@ -15,7 +16,6 @@ from meshkit.federation import (
     SchemaDrift,
     SourceUnavailable,
 )
-from meshkit.errors import MeshkitError, UsageError
 from meshkit.ports import ColumnDecision, Principal
 
 OPEN = {"sales.orders": ({"email": ColumnDecision("clear")}, []), "crm.people": ({}, []), "web.clicks": ({}, [])}
