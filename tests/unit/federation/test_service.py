@@ -334,6 +334,12 @@ def test_a_query_over_its_memory_is_stopped(build, analyst):
     assert caught.value.kind == "memory"
 
 
+def test_a_query_that_outgrows_its_memory_spills_and_ends(build, analyst):
+    federation = build(settings=EngineSettings(memory="64MiB", spill="1GiB"))
+    query = "select max(h) from (select hash(range)::varchar || repeat('x', 60) h from range(1500000) order by h limit 1000000)"
+    assert len(rows(federation, query, analyst)) == 1
+
+
 def test_closing_early_frees_the_query_and_logs_it(build, analyst, query_log):
     federation = build(query_log=query_log)
     result = federation.sql("select a.range from range(10000000) a", principal=analyst)
