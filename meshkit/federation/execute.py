@@ -126,10 +126,10 @@ class Execution:
             ref = prepared.fragment.ref
             if prepared.fragment.port.format == "postgres":
                 postgres.setdefault((prepared.source[0] if prepared.source else "",), []).append(name)
-            if ref.rescanned:
+            if ref.rescanned or (load_all and stream.once):
                 chosen.append(name)
         for names in postgres.values():
-            several = len(names) > 1 or load_all or any(self.prepared[n].fragment.ref.shared for n in names)
+            several = len(names) > 1 or any(self.prepared[n].fragment.ref.shared for n in names)
             chosen.extend(n for n in names if several and n not in chosen)
         if not chosen:
             return

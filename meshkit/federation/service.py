@@ -242,7 +242,10 @@ class Federation:
             raise
 
     def _decide(self, request: _Request, product: str) -> Decision:
-        return self.decider.decide(product, request.principal, purpose=request.purpose, now=request.at)
+        decision = self.decider.decide(product, request.principal, purpose=request.purpose, now=request.at)
+        if decision.valid_until is not None and decision.valid_until <= request.at:
+            return replace(decision, allow=False, code="masking.expired")
+        return decision
 
     def _visible(self, request: _Request) -> tuple[str, ...]:
         return tuple(p for p in sorted(self.products) if self._decide(request, p).allow is True)
@@ -389,8 +392,8 @@ class Federation:
 
     def _query(self, run: _Run) -> QueryResult:
         request, gated = run.request, run.gated
-        execution = self._execution(request, gated, set())
         self._record(request, gated, "allowed", None)
+        execution = self._execution(request, gated, set())
         run.execution = execution
         run.start_timer()
         excluded: set[tuple[str, str]] = set()
