@@ -4,7 +4,6 @@
 runs here is `advisory`. `StoreQueryLog` keeps what was read in the state store. Heavy packages load with the first query.
 """
 
-from meshkit.federation.engines.duckdb import EngineSettings
 from meshkit.federation.errors import (
     AuditUnavailable,
     ContractBroken,
@@ -25,6 +24,7 @@ from meshkit.federation.plan import QueryPlan
 from meshkit.federation.query_log import StoreQueryLog
 from meshkit.federation.result import QueryResult, ResultColumn
 from meshkit.federation.service import Federation
+from meshkit.federation.settings import EngineSettings
 from meshkit.federation.sources import SourceFinder
 
 __all__ = [

@@ -6,6 +6,7 @@ Source of the codes: federation-and-masking sections 9 and 14. Forbidden and unk
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from meshkit.errors import EnvironmentProblem, MeshkitError, UsageError
 
@@ -85,7 +86,7 @@ class QueryFailed(MeshkitError):
 
     code = "federation.query_failed"
 
-    _HINTS = {
+    _HINTS: ClassVar[dict[str, str]] = {
         "bind": "A function or operator gets types it does not take, or a name is ambiguous: add casts, qualify columns",
         "cast": "A value does not convert to the wanted type: use TRY_CAST",
         "division": "A divisor is zero: use NULLIF",

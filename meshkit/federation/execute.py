@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from meshkit.federation.engines.duckdb import EngineSettings, FragmentStream, Privileged, Sandbox, engine_errors
+from meshkit.federation.engines.duckdb import FragmentStream, Privileged, Sandbox, engine_errors
 from meshkit.federation.errors import ContractBroken
 from meshkit.federation.fragment_sql import Conditions, FragmentSql, build, conditions_of
 from meshkit.federation.plan import MAX_KEY_RATIO, MAX_KEYS, SPOOL_ROWS, Fragment, FragmentReport, KeyReduction
 from meshkit.federation.predicates import columns_of
 from meshkit.federation.reading import PortReader, key_array
+from meshkit.federation.settings import EngineSettings
 from meshkit.federation.statement import GatedQuery, Predicate
 from meshkit.types.duckdb import quote
 
@@ -125,10 +126,10 @@ class Execution:
             ref = prepared.fragment.ref
             if prepared.fragment.port.format == "postgres":
                 postgres.setdefault((prepared.source[0] if prepared.source else "",), []).append(name)
-            if ref.rescanned:
+            if ref.rescanned or (load_all and stream.once):
                 chosen.append(name)
         for names in postgres.values():
-            several = len(names) > 1 or load_all or any(self.prepared[n].fragment.ref.shared for n in names)
+            several = len(names) > 1 or any(self.prepared[n].fragment.ref.shared for n in names)
             chosen.extend(n for n in names if several and n not in chosen)
         if not chosen:
             return

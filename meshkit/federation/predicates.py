@@ -11,7 +11,7 @@ from decimal import Decimal as Number
 from typing import Any
 
 from meshkit.federation.statement import And, Between, Compare, Constant, InList, IsNull, Not, Or, Predicate
-from meshkit.types import DataType, Decimal, Primitive, Temporal
+from meshkit.types import FLOAT64, DataType, Decimal, Primitive, Temporal
 
 __all__ = ["columns_of", "conjuncts", "constant_sql", "predicate_of", "to_duckdb"]
 
@@ -101,7 +101,8 @@ def _constant(node: Any, data_type: DataType, parameters: Mapping[str, Any]) -> 
         sign, node = (-sign if name == "Neg" else sign), node.this
         name = type(node).__name__
     if name == "Literal":
-        if not node.is_string and "e" in str(node.this).lower():
+        exponent = not node.is_string and "e" in str(node.this).lower()
+        if exponent and data_type != FLOAT64:
             return None  # 1e5 is a DOUBLE: comparing with it rounds the column
         raw: Any = str(node.this) if node.is_string else Number(str(node.this))
     elif name == "Boolean":
@@ -134,6 +135,8 @@ def _of_type(raw: Any, data_type: DataType) -> Constant | None:
             return int(raw) if whole and -limit <= raw < limit else None
         if data_type.name == "string":
             return raw if isinstance(raw, str) and "\x00" not in raw else None
+        if data_type.name == "float64":
+            return _double(raw)
         if data_type.name == "bool":
             return raw if isinstance(raw, bool) else None
         if data_type.name == "date":
@@ -143,6 +146,18 @@ def _of_type(raw: Any, data_type: DataType) -> Constant | None:
     if isinstance(data_type, Temporal) and data_type.unit == "us" and data_type.name in {"timestamp", "timestamptz"}:
         return _instant(raw, zoned=data_type.name == "timestamptz")
     return None
+
+
+def _double(raw: Any) -> float | None:
+    """Numbers that every reader turns into the same double: at most 15 digits, a small exponent."""
+    if (
+        not isinstance(raw, Number)
+        or not raw.is_finite()
+        or len(raw.as_tuple().digits) > 15
+        or not -20 <= raw.adjusted() <= 20
+    ):
+        return None
+    return float(raw)
 
 
 def _decimal(raw: Any, data_type: Decimal) -> Number | None:
@@ -202,6 +217,8 @@ def constant_sql(value: Constant) -> str:
         return f"CAST('{value.isoformat(sep=' ')}' AS {kind})"
     if isinstance(value, date):
         return f"CAST('{value.isoformat()}' AS DATE)"
+    if isinstance(value, float):
+        return f"CAST('{value!r}' AS DOUBLE PRECISION)"
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
     return f"{value:f}" if isinstance(value, Number) else str(value)

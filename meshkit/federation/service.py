@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from meshkit.errors import EnvironmentProblem, MeshkitError, UsageError
 from meshkit.federation import listing
-from meshkit.federation.engines.duckdb import EngineSettings, Privileged, classify, engine_errors
+from meshkit.federation.engines.duckdb import Privileged, classify, engine_errors
 from meshkit.federation.errors import (
     AuditUnavailable,
     MissingPrincipal,
@@ -32,6 +32,7 @@ from meshkit.federation.plan import FragmentReport, QueryPlan, choose_port, plan
 from meshkit.federation.products import QueryablePort, catalogue_of, queryable_ports
 from meshkit.federation.reading import PortReader
 from meshkit.federation.result import QueryResult, ResultColumn
+from meshkit.federation.settings import EngineSettings
 from meshkit.federation.sources import SourceFinder, located
 from meshkit.federation.statement import FragmentRef, GatedQuery
 from meshkit.log import get_logger
@@ -241,7 +242,10 @@ class Federation:
             raise
 
     def _decide(self, request: _Request, product: str) -> Decision:
-        return self.decider.decide(product, request.principal, purpose=request.purpose, now=request.at)
+        decision = self.decider.decide(product, request.principal, purpose=request.purpose, now=request.at)
+        if decision.valid_until is not None and decision.valid_until <= request.at:
+            return replace(decision, allow=False, code="masking.expired")
+        return decision
 
     def _visible(self, request: _Request) -> tuple[str, ...]:
         return tuple(p for p in sorted(self.products) if self._decide(request, p).allow is True)
@@ -388,8 +392,8 @@ class Federation:
 
     def _query(self, run: _Run) -> QueryResult:
         request, gated = run.request, run.gated
-        execution = self._execution(request, gated, set())
         self._record(request, gated, "allowed", None)
+        execution = self._execution(request, gated, set())
         run.execution = execution
         run.start_timer()
         excluded: set[tuple[str, str]] = set()

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 Origin = tuple[str, str]  # product, column label
-Constant = int | str | bool | Decimal | date | datetime
+Constant = int | float | str | bool | Decimal | date | datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,21 +27,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from meshkit.federation.plan import Fragment, FragmentReport
+    from meshkit.federation.settings import EngineSettings
     from meshkit.ports import MaskCompiler
 
-__all__ = ["EngineSettings", "FragmentStream", "Privileged", "Sandbox", "classify", "engine_errors"]
+__all__ = ["FragmentStream", "Privileged", "Sandbox", "classify", "engine_errors"]
 
 BATCH_ROWS = 65_536
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """Limits of the engines. `memory` and `spill` are DuckDB sizes (`1GiB`)."""
-
-    memory: str = "1GiB"
-    threads: int = 2
-    spill: str = "4GiB"
-    privileged_memory: str = "1GiB"
 
 
 class SpillFolder:
@@ -113,7 +104,7 @@ class Privileged:
     @cached_property
     def _root(self) -> Any:
         self._spill = SpillFolder()
-        connection = _connect(self.settings, self._spill.path, memory_limit=self.settings.privileged_memory)
+        connection = _connect(self.settings, self._spill.path, memory_limit=self.settings.memory)
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET arrow_lossless_conversion = true")
         return connection

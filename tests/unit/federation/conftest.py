@@ -9,10 +9,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from meshkit._sql import Store
 from meshkit.federation import Federation, StoreQueryLog
 from meshkit.manifest import Manifest
 from meshkit.ports import ColumnDecision, Decision, Principal, RowFilter
-from meshkit._sql import Store
 
 MANIFEST = """
 apiVersion: meshkit/v1

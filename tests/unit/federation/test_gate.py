@@ -14,7 +14,7 @@ from meshkit.federation.gate import redacted_text
 from meshkit.federation.recheck import check_regenerated
 from meshkit.federation.statement import Between, Compare, InList, IsNull, Not, Or
 from meshkit.ports import Decision
-from meshkit.types import INT64, STRING, TIMESTAMPTZ, Decimal, parse_type
+from meshkit.types import FLOAT64, INT64, STRING, TIMESTAMPTZ, Decimal, parse_type
 
 ORDERS = TableInfo("sales.orders", "orders", True, tuple(
     TableColumn(n, t) for n, t in {"id": INT64, "email": STRING, "total": Decimal(12, 2), "country": STRING, "placed": TIMESTAMPTZ,
@@ -271,7 +271,7 @@ def test_comments_and_spaces_between_tokens_change_nothing(comment):
     denied(f"select{comment}*{comment}from{comment}hr{comment}.{comment}pay")
 
 
-@pytest.mark.parametrize("name", ["READ_CSV", '"read_csv"', "Read_Csv", "ｒead_csv", "read_csv\u200b", "READ\u005fCSV"])
+@pytest.mark.parametrize("name", ["READ_CSV", '"read_csv"', "Read_Csv", "ｒead_csv", "read_csv\u200b"])
 def test_case_quotes_and_look_alikes_of_functions_are_refused(name):
     denied(f"select * from {name}('x')")
 
@@ -368,7 +368,55 @@ def test_what_does_not_parse_is_a_usage_error_or_no_query(text):
 @given(
     st.lists(
         st.sampled_from(
-            "select from where ( ) [ ] { } , . ; * 1 'x' \"y\" sales orders hr pay id union with as case when end not - :: -> => := lambda in exists read_csv $p ? @ # ~ || unnest values group by".split()
+            [
+                "select",
+                "from",
+                "where",
+                "(",
+                ")",
+                "[",
+                "]",
+                "{",
+                "}",
+                ",",
+                ".",
+                ";",
+                "*",
+                "1",
+                "'x'",
+                '"y"',
+                "sales",
+                "orders",
+                "hr",
+                "pay",
+                "id",
+                "union",
+                "with",
+                "as",
+                "case",
+                "when",
+                "end",
+                "not",
+                "-",
+                "::",
+                "->",
+                "=>",
+                ":=",
+                "lambda",
+                "in",
+                "exists",
+                "read_csv",
+                "$p",
+                "?",
+                "@",
+                "#",
+                "~",
+                "||",
+                "unnest",
+                "values",
+                "group",
+                "by",
+            ]
         ),
         max_size=25,
     )
@@ -407,7 +455,7 @@ def test_a_fragment_has_the_columns_that_the_text_names(text, columns):
 
 @pytest.mark.parametrize("text", ["select nope from sales.orders", "select o.nope from sales.orders o", "select p.id from sales.orders o", "select rowid from sales.orders", "select email from (select id from sales.orders) t", "select * exclude (nope) from sales.orders", "select x.* from sales.orders", "select *", "select 1 from sales.orders join crm.people using (email)"])  # fmt: skip
 def test_columns_that_are_not_there_are_refused(text):
-    assert denied(text) in {"unknown_column"}
+    assert denied(text) == "unknown_column"
 
 
 def test_errors_have_the_place_in_the_users_text_and_a_hint():
@@ -473,6 +521,26 @@ def test_total_conditions_go_down(where, kind):
 )  # fmt: skip
 def test_conditions_that_could_raise_or_are_not_of_the_columns_type_stay_up(where):
     assert predicates(f"select id from sales.orders o where {where}") == ()
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        ("w > 1.5", True),
+        ("w = 1e5", True),
+        ("w < -3", True),
+        ("w > 1.2345678901234567", False),
+        ("w > 1e300", False),
+        ("w = 'nan'", False),
+    ],
+)
+def test_doubles_compare_with_numbers_that_every_reader_takes_alike(where, found):
+    weights = Gate(Catalogue.of([TableInfo("lab.runs", "runs", True, (TableColumn("w", FLOAT64),))]), decide_all, tuple)
+    assert bool(weights.check(f"select w from lab.runs where {where}").fragments[0].predicates) is found
+
+
+def decide_all(product):
+    return Decision("d", product, "1", "p", True)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from decimal import Decimal
 
 import pytest
 
+from meshkit.errors import MeshkitError, UsageError
 from meshkit.federation import (
     AuditUnavailable,
     ContractBroken,
@@ -15,7 +16,6 @@ from meshkit.federation import (
     SchemaDrift,
     SourceUnavailable,
 )
-from meshkit.errors import MeshkitError, UsageError
 from meshkit.ports import ColumnDecision, Principal
 
 OPEN = {"sales.orders": ({"email": ColumnDecision("clear")}, []), "crm.people": ({}, []), "web.clicks": ({}, [])}
@@ -334,6 +334,12 @@ def test_a_query_over_its_memory_is_stopped(build, analyst):
     assert caught.value.kind == "memory"
 
 
+def test_a_query_that_outgrows_its_memory_spills_and_ends(build, analyst):
+    federation = build(settings=EngineSettings(memory="64MiB", spill="1GiB"))
+    query = "select max(h) from (select hash(range)::varchar || repeat('x', 60) h from range(1500000) order by h limit 1000000)"
+    assert len(rows(federation, query, analyst)) == 1
+
+
 def test_closing_early_frees_the_query_and_logs_it(build, analyst, query_log):
     federation = build(query_log=query_log)
     result = federation.sql("select a.range from range(10000000) a", principal=analyst)
@@ -390,3 +396,149 @@ def test_a_decision_over_columns_outside_the_contract_denies(build, analyst):
 def test_roles_without_a_grant_see_nothing(federation):
     with pytest.raises(QueryDenied):
         federation.sql("select id from sales.orders", principal=Principal("x", roles=("nobody",)))
+
+
+def test_a_decision_whose_time_is_over_denies(analyst, build):
+    from dataclasses import replace
+    from datetime import UTC, datetime, timedelta
+
+    from meshkit.ports import Decision
+
+    class Late:
+        def __init__(self, hours):
+            self.until = datetime.now(UTC) + timedelta(hours=hours)
+
+        def decide(self, product, principal, *, purpose, now):
+            return replace(Decision("d", product, "1", "p", True), valid_until=self.until)
+
+        def revision(self):
+            return "p"
+
+    with pytest.raises(QueryDenied):
+        build(Late(-1)).sql("select id from sales.orders", principal=analyst)
+    assert rows(build(Late(1)), "select count(*) n from sales.orders", analyst) == [{"n": 4}]
+
+
+def test_a_product_without_a_queryable_port_is_recorded_and_named(build, analyst, audit, tmp_path):
+    from meshkit.federation import Federation
+
+    federation = build(audit=audit)
+    manifest = federation.products["sales.orders"]
+    (port,) = manifest.ports.values()
+    streamed = manifest.model_copy(
+        update={
+            "ports": {"stream": port.model_copy(update={"kind": "kafka", "format": "json", "location": "kafka://bus"})}
+        }
+    )
+    with Federation(
+        {"sales.orders": streamed}, decider=federation.decider, masks=federation.masks, audit=audit
+    ) as only_stream:
+        with pytest.raises(MeshkitError) as caught:
+            only_stream.sql("select id from sales.orders", principal=analyst)
+    assert caught.value.code == "federation.no_queryable_port"
+    assert [r.outcome for r in audit.records] == ["allowed"]
+
+
+def test_a_csv_without_header_is_read_by_position(analyst, build, tmp_path):
+    from meshkit.federation import Federation
+
+    federation = build()
+    manifest = federation.products["crm.people"]
+    port = manifest.ports["csv"]
+    bare = manifest.model_copy(
+        update={"ports": {"csv": port.model_copy(update={"csv": {"header": False, "delimiter": ";"}})}}
+    )
+    bare = type(manifest).parse(
+        manifest.dump().replace("format: csv", "format: csv\n    csv: {header: false, delimiter: ';'}"),
+        source=str(tmp_path / "m.yaml"),
+    )
+    (tmp_path / "people.csv").write_text("1;Ana;FR;31\n2;Bob;DE;32\n")
+    bare = bare.model_copy(
+        update={"ports": {"csv": bare.ports["csv"].model_copy(update={"location": f"file://{tmp_path}/people.csv"})}}
+    )
+    with Federation({"crm.people": bare}, decider=federation.decider, masks=federation.masks) as headless:
+        assert rows(headless, "select name, age from crm.people order by id", analyst) == [
+            {"name": "Ana", "age": 31},
+            {"name": "Bob", "age": 32},
+        ]
+
+
+def test_an_empty_commit_is_an_empty_table(analyst, build, tmp_path):
+    from meshkit._storage import Commit, CommitLog
+
+    federation = build()
+    CommitLog(str(tmp_path)).append(Commit(sequence=1, version="1.0.0", files=()))
+    assert rows(federation, "select count(*) n, max(email) e from sales.orders", analyst) == [{"n": 0, "e": None}]
+
+
+def test_a_committed_path_outside_the_location_is_refused(analyst, build, tmp_path):
+    from meshkit._storage import Commit, CommitLog, DataFile
+
+    federation = build()
+    CommitLog(str(tmp_path)).append(
+        Commit(sequence=1, version="1.0.0", files=(DataFile("../../etc/passwd", 1, 1, ""),))
+    )
+    with pytest.raises(MeshkitError) as caught:
+        rows(federation, "select id from sales.orders", analyst)
+    assert caught.value.code == "federation.commit_damaged"
+
+
+def test_a_second_scan_of_a_fragment_that_may_be_read_once_starts_the_query_again(federation, analyst):
+    """What a Postgres fragment does when the engine wants it twice: it is loaded, so both scans are one snapshot."""
+    from meshkit.federation import execute
+
+    seen = []
+
+    class Once(execute.Execution):
+        def _stream(self, name):
+            stream = super()._stream(name)
+            stream.once = True
+            seen.append(stream)
+            return stream
+
+        def _spool(self, cursor, name):
+            super()._spool(cursor, name)
+
+    original = federation._execution
+
+    def once(*args):
+        made = original(*args)
+        return Once(
+            **{
+                f: getattr(made, f)
+                for f in (
+                    "gated",
+                    "prepared",
+                    "reductions",
+                    "engine",
+                    "reader",
+                    "compiler",
+                    "policy_reader",
+                    "roles",
+                    "settings",
+                    "query_id",
+                    "virtual",
+                )
+            }
+        )
+
+    federation._execution = once
+    with pytest.raises(
+        QueryFailed
+    ):  # a Parquet fragment is not loaded by load_all, so the refusal itself shows: never half the rows
+        rows(
+            federation,
+            "with c as not materialized (select id from sales.orders) select count(*) n from c a join c b using (id)",
+            analyst,
+        )
+    assert any(s.rescanned for s in seen)
+
+
+def test_importing_the_module_loads_no_engine():
+    import subprocess
+    import sys
+
+    code = "import sys, meshkit.federation; print([m for m in ('duckdb', 'pyarrow', 'polars', 'pandas', 'sqlglot', 'fsspec') if m in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
