@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -174,9 +175,33 @@ class Store:
             statement = statement.on_conflict_do_nothing(index_elements=list(key))
         connection.execute(statement, [dict(row) for row in rows])
 
+    def cursor(self, name: str) -> int:
+        """How far a reader of a log has come, by name; 0 at the start."""
+        import sqlalchemy as sa
+
+        self.create(_cursors().metadata)
+        with self.read() as connection:
+            found = connection.execute(sa.select(_cursors().c.value).where(_cursors().c.name == name)).scalar()
+        return int(found or 0)
+
+    def advance(self, name: str, value: int) -> None:
+        """Move a reader on; never back, so that several processes may read the same log."""
+        with self.write() as connection:
+            at = connection.execute(_cursors().select().where(_cursors().c.name == name)).mappings().first()
+            if at is None or at["value"] < value:
+                self.upsert(connection, _cursors(), [{"name": name, "value": value}], key=["name"])
+
     def close(self) -> None:
         """Release all connections."""
         self.engine.dispose()
+
+
+@cache
+def _cursors() -> Table:
+    import sqlalchemy as sa
+
+    columns = (sa.Column("name", sa.String(64), primary_key=True), sa.Column("value", sa.BigInteger, nullable=False))
+    return sa.Table("mesh_cursor", sa.MetaData(), *columns)
 
 
 def _open_sqlite(sa: Any, url: Any, static_pool: Any) -> Engine:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -30,12 +30,15 @@ if TYPE_CHECKING:
     from meshkit._storage import CommitLog
     from meshkit.catalog import AccessDesk, Catalog, CatalogEntry, SearchResult, Signals
     from meshkit.federation import Federation, QueryPlan, QueryResult
-    from meshkit.masking import PolicyDecider
-    from meshkit.ports import ConsumerLookup
+    from meshkit.lineage import Impact, IngestReport, LineageGraph, LineageStore
+    from meshkit.masking import AuditChain, Explanation, Masks, PolicyDecider, Tokens
+    from meshkit.ports import ConsumerLookup, QueryLog, QueryLogRecord
     from meshkit.publisher.batch import BatchOutcome
     from meshkit.slo import Evaluation, EvidenceStore, SloReport, TrustScore
 
 __all__ = ["Mesh"]
+
+At = date | datetime | str | None
 
 log = get_logger(__name__)
 
@@ -118,17 +121,23 @@ class Mesh:
         from meshkit.masking import PolicyDecider, load_policies
 
         settings = self.config.section("policies")
-        paths = [p for p in (self.config.folder / path for path in settings.paths) if p.exists()]
+        paths = [self.config.folder / path for path in settings.paths]
         policies = load_policies(*paths, manifests=tuple(self.manifests.values()))
-        return PolicyDecider(self.manifests, policies, grants=self.grants, settings=settings)
+        return PolicyDecider(self.manifests.values(), policies, self.grants, settings)
 
     @cached_property
-    def masks(self) -> Any:
+    def masks(self) -> Masks:
         """Masks with this mesh's keys."""
-        from meshkit.masking import KeyRing, Masks
+        from meshkit.masking import Masks
 
-        settings = self.config.section("masking")
-        return Masks(KeyRing.from_settings(settings, folder=self.config.folder))
+        return Masks(self.config.section("masking").key_ring())
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """Who somebody is: dev principals and JWTs."""
+        from meshkit.masking import Tokens
+
+        return Tokens(self.config.section("auth"), is_local=self.config.is_local)
 
     @property
     def grants(self) -> AccessDesk:
@@ -157,15 +166,14 @@ class Mesh:
         return EvidenceStore(self.store)
 
     @cached_property
-    def audit(self) -> Any:
+    def audit(self) -> AuditChain:
         """The audit chain of this process."""
-        from meshkit.masking import AuditLog
+        from meshkit.masking import AuditChain
 
-        settings = self.config.section("audit")
-        return AuditLog.from_settings(settings, folder=self.config.folder)
+        return AuditChain.from_settings(self.config.section("audit"), root=self.config.folder)
 
     @cached_property
-    def query_log(self) -> Any:
+    def query_log(self) -> QueryLog:
         """What was read, in the state store."""
         from meshkit.federation import StoreQueryLog
 
@@ -325,17 +333,17 @@ class Mesh:
 
         Raises: `TokenRejected`; `MeshkitError` for an unknown name; `MissingPrincipal` without name, token and default.
         """
-        from meshkit.masking import resolve_principal
+        from meshkit.federation import MissingPrincipal
 
-        if name is not None and name.startswith("product:"):
+        if token is not None:
+            return self.tokens.verify(token)
+        name = name or self.config.default_principal
+        if name is None:
+            raise MissingPrincipal
+        if name.startswith("product:"):
             product = self.find(name.removeprefix("product:")).manifest
             return Principal(name, ("product", f"product:{product.id}"), issuer="mesh")
-        return resolve_principal(
-            self.config.section("auth"),
-            name or self.config.default_principal,
-            token,
-            environment=self.config.environment,
-        )
+        return self.tokens.dev(name)
 
     def _reader(self, principal: Principal | str | None) -> Principal:
         return principal if isinstance(principal, Principal) else self.principal(principal)
@@ -351,11 +359,9 @@ class Mesh:
         """How a query would run; reads no row."""
         return self.federation.plan_sql(query, principal=self._reader(principal), **options)
 
-    def why(self, column: str, *, principal: Principal | str | None = None, purpose: str | None = None) -> Any:
+    def why(self, column: str, *, principal: Principal | str | None = None, purpose: str | None = None) -> Explanation:
         """Why a column looks as it does for a principal: tag, rules, winner. `column` is `sales.orders.email`."""
-        product, _, name = column.rpartition(".")
-        found = self.find(product).manifest
-        return self.decider.why(f"{found.id}.{name}", self._reader(principal), purpose=purpose)
+        return self.decider.why(column, principal=self._reader(principal), purpose=purpose)
 
     # Seeing
 
@@ -384,10 +390,64 @@ class Mesh:
 
     @cached_property
     def consumers(self) -> ConsumerLookup:
-        """Who reads a product: manifests, and what the query log saw."""
-        from meshkit.contracts import ManifestConsumers
+        """Who reads a product: what manifests declare and the query log saw."""
+        from meshkit.lineage import LineageConsumers
 
-        return ManifestConsumers(self.catalog.manifests().values())
+        return LineageConsumers(self.graph)
+
+    @cached_property
+    def lineage_store(self) -> LineageStore:
+        """Declared and observed edges over time, in the state store."""
+        from meshkit.lineage import LineageStore
+
+        return LineageStore(self.store, observe_days=self.config.section("lineage").observe_days)
+
+    def graph(self, *, at: At = None) -> LineageGraph:
+        """The whole lineage graph at an instant (default now): manifests, and what the query log has seen since the last call."""
+        from meshkit.lineage import instant
+
+        manifests = tuple(self.catalog.manifests().values())
+        now = datetime.now(UTC)
+        self.lineage_store.declare(manifests, at=now)
+        self._learn(manifests)
+        return self.lineage_store.graph(manifests, at=instant(at, now=now) if at is not None else now)
+
+    def _learn(self, manifests: Sequence[Manifest]) -> None:
+        """Read the query log on from where lineage last stopped."""
+        last = self.store.cursor("lineage.query_log")
+        fresh = list(self.query_log.read(after=last))
+        if fresh:
+            self.ingest_query_log((record for _, record in fresh), manifests=manifests)
+            self.store.advance("lineage.query_log", fresh[-1][0])
+
+    def ingest_query_log(
+        self, records: Iterable[QueryLogRecord], *, manifests: Sequence[Manifest] | None = None
+    ) -> IngestReport:
+        """Learn lineage from query records; any order, doubling or batching gives the same graph."""
+        known = tuple(self.catalog.manifests().values()) if manifests is None else manifests
+        return self.lineage_store.ingest_query_log(records, known, aliases=self.config.section("lineage").aliases)
+
+    def lineage(
+        self, focus: str | None = None, *, hops: int | None = None, direction: Any = "both", level: str = "product", at: At = None, diff: At = None,
+        include_stale: bool = False,
+    ) -> LineageGraph:  # fmt: skip
+        """Lineage around `focus` (a product, URN or consumer), or of the whole mesh; `diff` compares with another instant."""
+        from meshkit.lineage import focus_view
+
+        found = self.graph(at=at)
+        if diff is not None:
+            found = found.compared_with(self.graph(at=diff))
+        found = found if include_stale else found.without_stale()
+        if focus is not None:
+            return focus_view(found, focus, hops=hops, direction=direction)
+        return found.at_level(level)
+
+    def impact(self, ref: str, column: str | None = None, *, change: Any = "remove") -> Impact:
+        """Who is affected if a product or column is removed, retyped or stops."""
+        from meshkit.lineage import impact
+
+        found = self.graph()
+        return impact(found, found.find(ref), column, change=change)
 
     def access_state(self, product: str, principal: Principal | None) -> str:
         """`granted`, `asked` or `not_granted`, as the policies and requests have it now."""
@@ -486,7 +546,7 @@ def _upstream(manifest: Manifest, known: Mapping[str, Any], manifests: Sequence[
     queue = [manifest]
     while queue:
         for source in queue.pop().inputs.values():
-            if source.product in known and source.product not in found:
+            if source.product is not None and source.product in known and source.product not in found:
                 found.add(source.product)
                 queue.append(by_id[source.product])
     return found - {manifest.id}
