@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,8 +154,7 @@ def parse(
 
 def _text(name: str) -> str:
     if name == "-":
-        piped: str = click.get_text_stream("stdin").read()
-        return piped
+        return sys.stdin.read()
     try:
         return Path(name).read_text("utf-8")
     except UnicodeDecodeError:
