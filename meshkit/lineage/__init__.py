@@ -2,7 +2,7 @@
 
 parse_sql(sql, "duckdb", schema)             lineage of a statement; parse_script reads many
 build_graph(manifests, observations, at=)    manifests and observed reads to a graph with agreement states: pure
-LineageStore(store)                          declared and observed edges over time, learnt from the query log
+LiveLineage(store, manifests, query_log=)    lineage of a running mesh, at any instant; LineageStore is its memory
 impact(graph, urn, column)                   who is affected, unknown or not affected
 focus_view(graph, "sales.orders").to_svg()   a neighbourhood, drawn
 """
@@ -15,6 +15,7 @@ from meshkit.lineage.focus import ColumnPath, DomainMatrix, column_path, domain_
 from meshkit.lineage.graph import GraphDiff, LineageGraph, NodeView
 from meshkit.lineage.impact import Impact, ImpactItem, impact
 from meshkit.lineage.layout import Box, Layout, layout
+from meshkit.lineage.live import LiveLineage
 from meshkit.lineage.models import Evidence, Finding, LineageEdge, Node
 from meshkit.lineage.settings import LineageSettings
 from meshkit.lineage.sql import ScriptLineage, StatementLineage, parse_script, parse_sql
@@ -37,6 +38,7 @@ __all__ = [
     "LineageGraph",
     "LineageSettings",
     "LineageStore",
+    "LiveLineage",
     "ManyStatements",
     "Node",
     "NodeView",

@@ -144,12 +144,14 @@ def graph_of(
 class _ColumnPairs:
     """What is known of the columns between two nodes: a manifest names whole products or columns, a query columns of both sides."""
 
-    whole: frozenset[tuple[str, str]]  # (source node, target node) declared without `columns`
+    named: frozenset[tuple[str, str]]  # (source node, target node) declared at all
+    whole: frozenset[tuple[str, str]]  # of these, declared without `columns`
     declared: frozenset[tuple[str, str]]  # (source column, target node)
     last: Mapping[tuple[str, str], datetime]  # (source column, target node) -> last sight
 
 
 def _column_pairs(by_edge: Mapping[tuple[str, str, str], list[Evidence]]) -> _ColumnPairs:
+    named: set[tuple[str, str]] = set()
     whole: set[tuple[str, str]] = set()
     declared: set[tuple[str, str]] = set()
     last: dict[tuple[str, str], datetime] = {}
@@ -161,9 +163,11 @@ def _column_pairs(by_edge: Mapping[tuple[str, str, str], list[Evidence]]) -> _Co
                     last[pair] = max(last.get(pair, item.last_seen), item.last_seen)
             elif level == "column":
                 declared.add(pair)
-            elif item.columns is None:
-                whole.add(pair)
-    return _ColumnPairs(frozenset(whole), frozenset(declared), last)
+            else:
+                named.add(pair)
+                if item.columns is None:
+                    whole.add(pair)
+    return _ColumnPairs(frozenset(named), frozenset(whole), frozenset(declared), last)
 
 
 def _edge(
@@ -176,7 +180,9 @@ def _edge(
     source_node, target_node = split_column(src)[0], split_column(dst)[0]
     is_declared = bool(declared)
     if level == "column":
-        is_declared = is_declared or (source_node, target_node) in pairs.whole or (src, target_node) in pairs.declared
+        pair = (source_node, target_node)
+        is_declared = is_declared or pair in pairs.whole or (src, target_node) in pairs.declared
+        is_declared = is_declared or (src.endswith("#*") and pair in pairs.named)  # counting rows reads no column
         last = last or pairs.last.get((src, target_node))
     agreement = _agreement(
         declared=is_declared,
@@ -230,7 +236,7 @@ def _findings(
     found: list[Finding] = []
     columns: dict[tuple[str, str], list[LineageEdge]] = defaultdict(list)
     for edge in edges:
-        if edge.level == "column" and edge.agreement == "observed_not_declared":
+        if edge.level == "column" and edge.agreement == "observed_not_declared" and not edge.src.endswith("#*"):
             columns[split_column(edge.src)[0], split_column(edge.dst)[0]].append(edge)
     for edge in edges:
         if edge.level != "product":

@@ -39,7 +39,7 @@ def _consumer(graph: LineageGraph, edge: LineageEdge) -> Consumer:
     return Consumer(
         name=node.title or node.label,
         product=node.label if node.kind == "product" else None,
-        columns=frozenset(reads | set(edge.columns or ())) if known else None,
+        columns=frozenset((reads - {"*"}) | set(edge.columns or ())) if known else None,
         ports=frozenset({edge.port}) if edge.port else None,
         version=edge.version,
         reads=edge.count,

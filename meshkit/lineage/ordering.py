@@ -108,8 +108,7 @@ def _sift(
         return 0
     others.insert(target, node)
     layer[:] = others
-    for position, item in enumerate(layer):
-        place[item] = position
+    place.update((item, position) for position, item in enumerate(layer))
     return best - base
 
 

@@ -97,7 +97,7 @@ class RecordReader:
             if src == reader:
                 continue
             edges[src, reader, "product", "DIRECT", "", "exact"] = None
-            for column in columns:
+            for column in columns or ("*",):  # rows were counted, no column was read: that is known, too
                 edges[column_urn(src, self.tables.column(src, column)), reader, "column", "DIRECT", "", "exact"] = None
         if record.target:
             for output, inputs in record.column_lineage.items():
@@ -129,7 +129,7 @@ class RecordReader:
         for table in parsed.sources:
             src, _ = self._node(table, record)
             if src != reader:
-                edges[src, reader, "product", "DIRECT", "", _product_confidence(parsed)] = None
+                edges[src, reader, "product", "DIRECT", "", parsed.status] = None
         for output in parsed.outputs:
             for item in output.inputs:
                 src, prefix = self._node(item.table, record)
@@ -144,6 +144,9 @@ class RecordReader:
                 edges[
                     column_urn(src, prefix + effect.column), reader, "column", "INDIRECT", effect.subtype, "exact"
                 ] = None
+        read = {edge[0].partition("#")[0] for edge in edges if edge[2] == "column"}
+        for src in [edge[0] for edge in edges if edge[2] == "product" and edge[5] == "exact" and edge[0] not in read]:
+            edges[column_urn(src, "*"), reader, "column", "DIRECT", "", "exact"] = None
         return Reading(parsed.status, reader, tuple(edges), parsed.fingerprint)
 
     def _node(self, table: str, record: QueryLogRecord) -> tuple[str, str]:
@@ -153,11 +156,6 @@ class RecordReader:
         if table in self.aliases:
             return product_urn(self.aliases[table]), ""
         return dataset_urn(record.engine, table), ""
-
-
-def _product_confidence(parsed: StatementLineage) -> str:
-    """How well the columns behind a product edge are known."""
-    return parsed.status
 
 
 def _print(record: QueryLogRecord) -> str:

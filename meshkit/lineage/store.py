@@ -1,13 +1,13 @@
 """Lineage in the state store: declared edges with the time they were declared, observed ones from first to last sight.
 
 Tables `lineage_edge` (intervals of one key never overlap), `lineage_observation` (who was seen reading at all, per hour) and
-`lineage_query` (queries counted already, so that reading a log twice changes nothing).
+`lineage_query` (queries counted already, so that reading a log twice changes nothing), `lineage_cursor` (how far a log was read).
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from meshkit.lineage.models import Evidence
 from meshkit.lineage.records import MeshTables, Reading, RecordReader
 from meshkit.lineage.sql.models import RUNGS
 from meshkit.manifest import Manifest
-from meshkit.ports import QueryLogRecord
+from meshkit.ports import QueryLog, QueryLogRecord
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
@@ -69,7 +69,7 @@ class IngestReport:
         return "\n".join(lines)
 
 
-def _tables() -> tuple[Any, Table, Table, Table]:
+def _tables() -> tuple[Any, Table, Table, Table, Table]:
     import sqlalchemy as sa
 
     metadata = sa.MetaData()
@@ -111,7 +111,13 @@ def _tables() -> tuple[Any, Table, Table, Table]:
         sa.Column("query_id", sa.String(200), primary_key=True),
         sa.Column("at", sa.BigInteger, nullable=False),
     )
-    return metadata, edge, observation, query
+    cursor = sa.Table(
+        "lineage_cursor",
+        metadata,
+        sa.Column("log", sa.String(64), primary_key=True),
+        sa.Column("seq", sa.BigInteger, nullable=False),
+    )
+    return metadata, edge, observation, query, cursor
 
 
 class LineageStore:
@@ -119,20 +125,25 @@ class LineageStore:
 
     def __init__(self, store: Store, *, observe_days: int = OBSERVE_DAYS) -> None:
         self.store, self.observe_days = store, observe_days
-        metadata, self._edge, self._observation, self._query = _tables()
+        metadata, self._edge, self._observation, self._query, self._cursor = _tables()
         store.create(metadata)
 
     # Writing
 
-    def declare(self, manifests: Iterable[Manifest], *, at: datetime) -> int:
-        """Record what manifests declare at `at`: new edges begin, vanished ones end. Returns how many changed."""
-        wanted = {e.key: e for e in declared_evidence(tuple(manifests))}
+    def declare(self, manifests: Iterable[Manifest], *, at: datetime, complete: bool = True) -> int:
+        """Record what manifests declare at `at`: new edges begin, vanished ones end. Returns how many changed.
+
+        With `complete=False` the manifests are some of the mesh's: edges of products that are not among them stay.
+        """
+        manifests = tuple(manifests)
+        here = {m.urn for m in manifests}
+        wanted = {e.key: e for e in declared_evidence(manifests)}
         now = micros(at)
         with self.store.write() as connection:
             rows = connection.execute(
                 self._edge.select().where(self._edge.c.source == "manifest", self._edge.c.valid_to == _OPEN)
             ).mappings()
-            open_rows = {_row_key(row): row for row in rows}
+            open_rows = {_row_key(row): row for row in rows if complete or row["dst"] in here}
             ended = [
                 key for key, row in open_rows.items() if key not in wanted or _facts(wanted[key]) != _row_facts(row)
             ]
@@ -235,20 +246,49 @@ class LineageStore:
             connection.execute(table.insert(), [_observed_row(key, s, window) for s in merged])
 
     def _merge_observations(self, connection: Connection, counted: Iterable[tuple[QueryLogRecord, Reading]]) -> None:
-        import sqlalchemy as sa
-
+        """Add to the counts per hour: one statement for all, since a batch has nearly as many keys as records."""
         counts: Counter[tuple[str, str, int, str]] = Counter()
         for record, what in counted:
             status = "exact" if what.status == "gate" else what.status
             counts[what.reader, what.fingerprint, micros(record.at) // _HOUR * _HOUR, status] += 1
+        if not counts:
+            return
+        if self.store.is_sqlite:
+            from sqlalchemy.dialects.sqlite import insert
+        else:
+            from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
         table = self._observation
-        names = ("actor", "fingerprint", "hour", "status")
-        for key, count in counts.items():
-            row: dict[str, Any] = dict(zip(names, key, strict=True))
-            where = [table.c[n] == v for n, v in row.items()]
-            done = connection.execute(sa.update(table).where(*where).values(count=table.c.count + count))
-            if done.rowcount == 0:
-                connection.execute(table.insert(), [{**row, "count": count}])
+        names = ["actor", "fingerprint", "hour", "status"]
+        statement = insert(table)
+        added = table.c.count + statement.excluded["count"]
+        statement = statement.on_conflict_do_update(index_elements=names, set_={"count": added})
+        rows: list[dict[str, Any]] = [{**dict(zip(names, key, strict=True)), "count": n} for key, n in counts.items()]
+        connection.execute(statement, rows)
+
+    def follow(
+        self,
+        log: QueryLog,
+        manifests: Iterable[Manifest] = (),
+        *,
+        teams: Mapping[str, str] | None = None,
+        aliases: Mapping[str, str] | None = None,
+    ) -> IngestReport:
+        """Read a query log from where the last `follow` stopped. A crash in between reads some records twice, which changes nothing."""
+        with self.store.read() as connection:
+            after = connection.execute(self._cursor.select().with_only_columns(self._cursor.c.seq)).scalar() or 0
+        last = after
+
+        def records() -> Iterator[QueryLogRecord]:
+            nonlocal last
+            for number, record in log.read(after=after):
+                last = number
+                yield record
+
+        report = self.ingest_query_log(records(), manifests, teams=teams, aliases=aliases)
+        if last > after:
+            with self.store.write() as connection:
+                self.store.upsert(connection, self._cursor, [{"log": "query_log", "seq": last}], key=["log"])
+        return report
 
     # Reading
 
@@ -286,14 +326,23 @@ class LineageStore:
             counted = connection.execute(
                 sa.select(table.c.status, sa.func.sum(table.c.count)).where(*inside).group_by(table.c.status)
             ).all()
-        counts = {status: int(n) for status, n in counted}
-        coverage = {"statements": sum(counts.values()), **{rung: counts.get(rung, 0) for rung in RUNGS}}
+        counts: dict[str, int] = {str(status): int(n) for status, n in counted}
+        coverage: dict[str, int] = {"statements": sum(counts.values())}
+        coverage |= {str(rung): counts.get(rung, 0) for rung in RUNGS}
         last = {actor: min(from_micros(int(hour) + _HOUR - 1), at) for actor, hour in actors}
         return last, coverage
 
-    def graph(self, manifests: Iterable[Manifest], *, at: datetime) -> LineageGraph:
-        """The graph at an instant. `manifests` name and describe products; what they declared then is read from the store."""
+    def graph(
+        self, manifests: Iterable[Manifest], *, at: datetime, sources: Collection[str] | None = None
+    ) -> LineageGraph:
+        """The graph at an instant. `manifests` name and describe products; what they declared then is read from the store.
+
+        `sources` keeps only some of `manifest sql openlineage`.
+        """
         declared, observed = self.evidence(at=at)
+        if sources is not None:
+            declared = tuple(e for e in declared if e.source in sources)
+            observed = tuple(e for e in observed if e.source in sources)
         last, coverage = self.seen(at=at)
         nodes = product_nodes(tuple(manifests))
         return graph_of(declared, observed, nodes, at=at, observe_days=self.observe_days, seen=last, coverage=coverage)

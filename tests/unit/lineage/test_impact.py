@@ -1,10 +1,11 @@
 """Who is hurt by a change."""
 
 import pytest
-from lineage_mesh import MESH, NOW, manifest
+from lineage_mesh import MESH, NOW, manifest, query
 
+from meshkit._sql import Store
 from meshkit.errors import MeshkitError
-from meshkit.lineage import Evidence, LineageConsumers, build_graph, impact, product_urn
+from meshkit.lineage import Evidence, LineageConsumers, LineageStore, build_graph, impact, product_urn
 
 ORDERS, REVENUE, AUDIT, CHECKOUT = map(
     product_urn, ("sales.orders", "marketing.revenue", "finance.audit", "shop.checkout")
@@ -77,9 +78,24 @@ def test_declared_columns_are_column_evidence(graph):
 
 
 def test_count_of_rows_is_no_read_of_a_column():
-    """`count(*)` never counts for column impact."""
-    graph = build_graph(MESH, [sight(ORDERS, AUDIT), sight(f"{ORDERS}#id", AUDIT, "column")], at=NOW)
-    assert verdicts(impact(graph, ORDERS, "state"))[AUDIT][0] == "not_affected"
+    """`count(*)` never counts for column impact, as the gate or the parser saw it, and is no undeclared column."""
+    log = [
+        query(1, "product:finance.audit", relations={"sales.orders": ()}),
+        query(2, "ana", "select count(*) from sales.orders"),
+        query(3, "product:sales.orders", relations={"shop.checkout": ()}),
+    ]
+    store = Store.open()
+    lineage = LineageStore(store)
+    lineage.declare(MESH, at=NOW)
+    lineage.ingest_query_log(log, MESH)
+    graph = lineage.graph(MESH, at=NOW)
+    store.close()
+    found = verdicts(impact(graph, ORDERS, "state"))
+    assert (found[AUDIT][0], found["consumer:ana"][0]) == ("not_affected", "not_affected")
+    assert {c.name: c.columns for c in LineageConsumers(graph).consumers("sales.orders").consumers}[
+        "ana"
+    ] == frozenset()
+    assert [(f.dst, f.columns) for f in graph.findings if f.severity == "violation"] == [(AUDIT, ())]
 
 
 def test_a_struct_touches_its_children_and_the_reverse():
