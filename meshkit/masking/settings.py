@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from meshkit import _yaml
-from meshkit.config import Secret, SecretRef, Section
+from meshkit.config import Secret, Section
 from meshkit.masking.keys import KeyRing
 
 __all__ = [
@@ -132,17 +132,9 @@ class MaskingSettings(Section):
 
     keys: Annotated[KeySettings | None, BeforeValidator(_optional)] = None
 
-    def key_ring(self, *, root: Path | None = None) -> KeyRing | None:
-        """The ring, or None if there are no keys; `file:` secrets start at `root`, the folder of mesh.yaml.
-
-        Raises: `MissingKey` if it is inconsistent.
-        """
-        if self.keys is None:
-            return None
-        anchored = {
-            n: SecretRef(s.reference, str(root)) if root and s.folder == "." else s for n, s in self.keys.ring.items()
-        }
-        return KeyRing(self.keys.active, anchored)
+    def key_ring(self) -> KeyRing | None:
+        """The ring, or None if there are no keys. Raises: `MissingKey` if it is inconsistent."""
+        return KeyRing(self.keys.active, self.keys.ring) if self.keys is not None else None
 
 
 class AuditSettings(Section):
