@@ -12,6 +12,7 @@ from meshkit.masking.compile import Masks
 from meshkit.masking.condition import Condition
 from meshkit.masking.decide import ProductPolicies, compile_product, decide_compiled
 from meshkit.masking.errors import AccessDenied
+from meshkit.masking.extra import require
 from meshkit.masking.policies import PolicySet
 from meshkit.ports import ColumnDecision, Decision, Principal
 from meshkit.types import STRING, DataType, Decimal, Temporal
@@ -60,6 +61,7 @@ def apply(
 
 def _through_polars(frame: Any, masked: Callable[[pl.LazyFrame], pl.LazyFrame]) -> Any:
     """Apply to any kind of frame and come back to it."""
+    require("polars", purpose="masking frames")
     import polars as pl
 
     if isinstance(frame, pl.LazyFrame):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshkit.masking.errors import PolicyUnavailable
+from meshkit.masking.extra import require
 from meshkit.masking.masks import Arguments, Mask, load_mask
 from meshkit.ports import ColumnDecision
 from meshkit.types import STRING, DataType
@@ -58,6 +59,7 @@ class Masks:
 
         Raises: `MissingKey`; `PolicyUnavailable` for a decision with `only_rows`, which needs other columns.
         """
+        require("polars", purpose="masking Arrow columns")
         import polars as pl
         import pyarrow as pa
 

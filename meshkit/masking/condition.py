@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from meshkit.masking.extra import require
 from meshkit.masking.literals import Misfit, NumberText, sql_literal, sql_name, typed_value
 from meshkit.types import BOOL, INT64, STRING, DataType, Struct
 
@@ -167,6 +168,7 @@ class Condition:
 
 def parse_condition(text: str) -> Condition:
     """Read a condition. Raises: `BadCondition`."""
+    require("sqlglot", purpose="policies with SQL conditions")
     import sqlglot
     from sqlglot import exp
     from sqlglot.errors import SqlglotError

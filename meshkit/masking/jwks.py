@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -25,16 +23,17 @@ _STALE_SECONDS = 86_400.0  # keys that can't be refreshed stay usable that long
 _MIN_RSA_BITS = 2048
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect could lead to plain http or another host."""
-
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        return None
-
-
 def fetch_jwks(url: str) -> bytes:
     """The document at `url`: 2 s, 64 kB, no redirects. Raises: `OSError`, `ValueError`."""
-    opener = urllib.request.build_opener(_NoRedirect)
+    import urllib.request  # heavy, and most processes verify no token
+
+    class NoRedirect(urllib.request.HTTPRedirectHandler):
+        """A redirect could lead to plain http or another host."""
+
+        def redirect_request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
+            return None
+
+    opener = urllib.request.build_opener(NoRedirect)
     deadline = time.monotonic() + _TIMEOUT_SECONDS
     body = b""
     request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310  # settings allow https and loopback only
@@ -114,7 +113,7 @@ class KeySet:
             self._tried = now
             try:
                 self._keys = _keys(strict_json(self._fetch(self.url)), self.families)
-            except (OSError, ValueError, urllib.error.URLError):
+            except (OSError, ValueError):  # URLError is an OSError
                 return False
             self._fetched = now
             return True

@@ -14,8 +14,9 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from meshkit.errors import MissingExtra, UsageError
+from meshkit.errors import UsageError
 from meshkit.masking.errors import TokenRejected
+from meshkit.masking.extra import require
 from meshkit.masking.jwks import KeySet, fetch_jwks, strict_json
 from meshkit.masking.settings import AuthSettings, IssuerSettings
 from meshkit.ports import Principal
@@ -91,6 +92,7 @@ class Tokens:
         return principal
 
     def _verify(self, text: str) -> tuple[Principal, float]:
+        require("jwt", purpose="verifying tokens")
         header, claims = _parts(text)
         refused = next((name for name in _REFUSED_HEADERS if name in header), None)
         if refused is not None:
@@ -109,10 +111,8 @@ class Tokens:
         return _principal(verified, settings), float(verified["exp"])
 
     def _decode(self, text: str, key: Any, algorithm: str, settings: IssuerSettings) -> dict[str, Any]:
-        try:
-            import jwt
-        except ImportError:
-            raise MissingExtra("masking", package="pyjwt[crypto]", purpose="verifying tokens") from None
+        import jwt
+
         try:
             claims: dict[str, Any] = jwt.decode(
                 text,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -53,6 +54,7 @@ class Mask(Protocol):
         """Elementwise expression."""
 
 
+@cache
 def load_mask(name: str) -> Mask:
     """The mask of that name. Raises: `MaskMisfit` with the nearest name, or that this release does not have it."""
     known = _registry.names("masks")
