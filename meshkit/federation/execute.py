@@ -101,6 +101,7 @@ class Execution:
             revision=prepared.revision,
             pushed=pushed,
             keys=keys,
+            query_id=self.query_id,
         )
 
     # Running

@@ -382,7 +382,7 @@ def test_a_slow_server_is_cut_at_the_timeout(mesh, dsn):
     federation = Federation({"sales.slow": slow}, decider=Policies(), masks=Masks(), sources=mesh.config)
     try:
         with pytest.raises(QueryFailed) as caught:
-            rows(federation, "select count(s) from sales.slow where id <= 400", timeout_seconds=0.5)
+            rows(federation, "select count(s) from sales.slow where id <= 3000", timeout_seconds=0.5)
         assert caught.value.kind == "timeout"
     finally:
         federation.close()
