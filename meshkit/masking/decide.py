@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from meshkit.errors import UsageError
 from meshkit.manifest import Manifest, is_personal
+from meshkit.masking.errors import MaskMisfit
 from meshkit.masking.looks import Look, strictest, weakest
 from meshkit.masking.masks import load_mask
 from meshkit.masking.policies import Filter, Grant, PolicySet, Rule
@@ -272,13 +273,17 @@ def by_role(live: Sequence[E], principal: Principal) -> list[list[E]]:
 
 
 def _look(rule: Rule, found: Sensitive, compiled: ProductPolicies) -> Look:
-    mask = load_mask(rule.mask)
+    mask, data_type = load_mask(rule.mask), found.target.data_type
     reason = rule.reason or ("baseline" if rule.applies.roles is None else "")
-    if not mask.fits(found.target.data_type):
-        return Look("null", {}, rule.id, found.tag, f"{rule.mask} does not fit {found.target.data_type}")
+    try:  # policies that were loaded without this manifest were not checked against it
+        args = mask.arguments(rule.args, data_type) if mask.fits(data_type) else None
+    except MaskMisfit:
+        args = None
+    if args is None:
+        return Look("null", {}, rule.id, found.tag, f"{rule.mask} does not fit {data_type}")
     return Look(
         rule.mask,
-        _scoped(mask.keyed, rule.args, compiled.domain),
+        _scoped(mask.keyed, args, compiled.domain),
         rule.id,
         found.tag,
         reason,
