@@ -112,7 +112,13 @@ def find_audit_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            files += sorted(path.glob("*.jsonl"))
+            found = sorted(path.glob("*.jsonl"))
+            if not found:  # nothing to verify is no proof
+                raise EnvironmentProblem(
+                    f"there are no audit files in {path}. Name the folder of `audit.path`",
+                    code="masking.audit_unreadable",
+                )
+            files += found
         elif path.is_file():
             files.append(path)
         else:

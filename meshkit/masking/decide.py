@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from meshkit.errors import UsageError
 from meshkit.manifest import Manifest, is_personal
+from meshkit.masking.errors import MaskMisfit
 from meshkit.masking.looks import Look, strictest, weakest
 from meshkit.masking.masks import load_mask
 from meshkit.masking.policies import Filter, Grant, PolicySet, Rule
@@ -24,7 +25,6 @@ from meshkit.masking.targets import (
     matches_column,
     matches_product,
     matches_tag,
-    normal_tag,
     row_type,
     targets,
 )
@@ -46,6 +46,7 @@ class Sensitive:
     target: Target
     tag: str | None  # the one that made it sensitive, for reports
     rules: tuple[Rule, ...]
+    default: Look  # where no rule speaks
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def compile_product(manifest: Manifest, policies: PolicySet) -> ProductPolicies:
     tops = tuple(t for t in found if not t.is_nested)
     sensitive: dict[str, tuple[Sensitive, ...]] = {}
     for target in found:
-        one = _sensitive(target, policies)
+        one = _sensitive(target, policies, manifest.domain)
         if one is not None:
             sensitive[target.column] = (*sensitive.get(target.column, ()), one)
     return ProductPolicies(
@@ -123,14 +124,14 @@ def compile_product(manifest: Manifest, policies: PolicySet) -> ProductPolicies:
     )
 
 
-def _sensitive(target: Target, policies: PolicySet) -> Sensitive | None:
+def _sensitive(target: Target, policies: PolicySet, domain: str) -> Sensitive | None:
     """2: tagged as personal, or tagged, classified or named as a policy says."""
     rules = tuple(r for r in policies.rules if _chooses(r, target))
     named = next((t for r in rules for p in r.tags for t in target.tags if matches_tag(p, t)), None)
     personal = next((t for t in target.tags if is_personal(t)), None)
     if personal is None and not rules:
         return None
-    return Sensitive(target, personal or named, rules)
+    return Sensitive(target, personal or named, rules, _default(target, personal or named, domain))
 
 
 def _chooses(rule: Rule, target: Target) -> bool:
@@ -250,12 +251,14 @@ def column_look(
     data_type = found.target.data_type
     looks = [strictest((_look(r, found, compiled) for r in rules), data_type) for rules in by_role(live, principal)]
     if not looks:
-        return _default(found, compiled)
+        return found.default
     return weakest(looks, data_type) if combine == "least" else strictest(looks, data_type)
 
 
 def by_role(live: Sequence[E], principal: Principal) -> list[list[E]]:
     """Candidates of each role that has some; else, as one group, those for everyone. Overridden rules are dropped."""
+    if not live:
+        return []
     overridden = {name for e in live for name in getattr(e, "overrides", ())}
     kept = [e for e in live if e.id not in overridden] if overridden else list(live)
     groups = [
@@ -270,37 +273,44 @@ def by_role(live: Sequence[E], principal: Principal) -> list[list[E]]:
 
 
 def _look(rule: Rule, found: Sensitive, compiled: ProductPolicies) -> Look:
-    mask = load_mask(rule.mask)
+    mask, data_type = load_mask(rule.mask), found.target.data_type
     reason = rule.reason or ("baseline" if rule.applies.roles is None else "")
-    if not mask.fits(found.target.data_type):
-        return Look("null", {}, rule.id, found.tag, f"{rule.mask} does not fit {found.target.data_type}")
+    try:  # policies that were loaded without this manifest were not checked against it
+        args = mask.arguments(rule.args, data_type) if mask.fits(data_type) else None
+    except MaskMisfit:
+        args = None
+    if args is None:
+        return Look("null", {}, rule.id, found.tag, f"{rule.mask} does not fit {data_type}")
     return Look(
-        rule.mask, _scoped(mask.keyed, rule.args, compiled), rule.id, found.tag, reason, rule.only_rows, rule.otherwise
+        rule.mask,
+        _scoped(mask.keyed, args, compiled.domain),
+        rule.id,
+        found.tag,
+        reason,
+        rule.only_rows,
+        rule.otherwise,
     )
 
 
-def _scoped(keyed: bool, args: Mapping[str, Any], compiled: ProductPolicies) -> Mapping[str, Any]:
-    return {"scope": compiled.domain, **args} if keyed else args
+def _scoped(keyed: bool, args: Mapping[str, Any], domain: str) -> Mapping[str, Any]:
+    return {"scope": domain, **args} if keyed else args
 
 
-def _default(found: Sensitive, compiled: ProductPolicies) -> Look:
+def _default(target: Target, tag: str | None, domain: str) -> Look:
     """The strictest default of the personal tags; `null` where there is none or it does not fit."""
-    data_type = found.target.data_type
     looks = []
-    for tag in map(normal_tag, found.target.tags):
-        if not is_personal(tag):
-            continue
-        name, args = default_look(tag)
+    for personal in filter(is_personal, target.tags):
+        name, args = default_look(personal)
         mask = load_mask(name)
-        if mask.fits(data_type):
-            looks.append(
-                Look(name, _scoped(mask.keyed, mask.arguments(args, None), compiled), None, tag, f"default of {tag}")
-            )
+        if mask.fits(target.data_type):
+            shown = _scoped(mask.keyed, mask.arguments(args, None), domain)
+            looks.append(Look(name, shown, None, personal, f"default of {personal}"))
         else:
-            looks.append(Look("null", {}, None, tag, f"default of {tag}: {name} does not fit {data_type}"))
-    return (
-        strictest(looks, data_type) if looks else Look("null", {}, None, found.tag, "sensitive, and no rule shows it")
-    )
+            reason = f"default of {personal}: {name} does not fit {target.data_type}"
+            looks.append(Look("null", {}, None, personal, reason))
+    if not looks:
+        return Look("null", {}, None, tag, "sensitive, and no rule shows it")
+    return strictest(looks, target.data_type)
 
 
 def _rendered(look: Look, compiled: ProductPolicies, target: Target, principal: Principal) -> ColumnDecision:

@@ -10,11 +10,14 @@ from typing import Any
 from meshkit.errors import MeshkitError, UsageError
 from meshkit.manifest import Manifest
 from meshkit.masking.decide import ProductPolicies, compile_product, decide_compiled
-from meshkit.masking.errors import UnknownTarget
+from meshkit.masking.errors import AccessDenied, MaskMisfit, UnknownTarget
 from meshkit.masking.explain import Explanation, explain_column
+from meshkit.masking.keys import KeyRing
+from meshkit.masking.masks import load_mask
 from meshkit.masking.policies import PolicySet
 from meshkit.masking.settings import PolicySettings
 from meshkit.ports import Decision, Grant, Grants, Principal
+from meshkit.types import STRING, parse_type
 
 __all__ = ["PolicyDecider"]
 
@@ -105,6 +108,37 @@ class PolicyDecider:
         if not label:
             raise UsageError("a column is missing. Write domain.product.column")
         return explain_column(compiled[0], label, principal, decision, purpose=purpose, now=now)
+
+    def token(
+        self,
+        address: str,
+        value: str | int,
+        *,
+        principal: Principal,
+        keys: KeyRing | None,
+        purpose: str | None = None,
+        now: datetime | None = None,
+    ) -> str:
+        """The token that `value` of `domain.product.column` has for a principal, to look rows up by a value known from elsewhere.
+
+        Only where the rules that mask the column so have `lookup: true`: who can make tokens can guess values. The caller audits it.
+
+        Raises: `AccessDenied`; `MaskMisfit` if the column has no such tokens or `value` is of another type; `MissingKey`.
+        """
+        found = self.why(address, principal=principal, purpose=purpose, now=now)
+        if not found.allow:
+            raise AccessDenied(address.rpartition(".")[0], decision_code=found.code or "masking.denied")
+        allowed = {r.id for r in self.policies.rules if r.lookup}
+        rules = set((found.column.rule or "").split("+"))
+        mask, data_type = load_mask(found.column.mask), parse_type(found.type)
+        if not mask.keyed or not rules <= allowed:
+            raise MaskMisfit(
+                f"{address} has no tokens to look up. Its rule needs a keyed mask and `lookup: true`",
+                code="masking.no_lookup",
+            )
+        if isinstance(value, bool) or not isinstance(value, str if data_type == STRING else int):
+            raise MaskMisfit(f"the value to look up in {address} is no {data_type}")
+        return str(mask.python(value, data_type, found.column.args, keys))
 
     def _product(self, product: str) -> tuple[ProductPolicies, frozenset[str]] | None:
         found = self._compiled.get(product)

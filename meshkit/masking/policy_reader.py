@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from meshkit import _yaml
 from meshkit._diagnostics import Diagnostic, diagnostic_at, from_validation, from_yaml
 from meshkit.manifest import Manifest
-from meshkit.masking.condition import BadCondition, Condition, parse_condition
+from meshkit.masking.condition import BadCondition, Condition
+from meshkit.masking.condition_reader import parse_condition
 from meshkit.masking.errors import MaskMisfit
 from meshkit.masking.masks import Mask, load_mask
 from meshkit.masking.policies import Applies, Filter, Grant, PolicySet, Rule

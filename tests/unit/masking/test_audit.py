@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meshkit.errors import EnvironmentProblem
 from meshkit.masking import AuditChain, AuditSettings, AuditUnavailable, find_query, verify_audit
 from meshkit.masking.canonical import canonical
 from meshkit.ports import AuditRecord, Principal
@@ -253,3 +254,9 @@ def test_canonical_json_is_a_fixed_point(value):
     """Reading and writing changes nothing."""
     assert canonical(json.loads(canonical(value))) == canonical(value)
     assert json.loads(canonical(value)) == value
+
+
+def test_an_empty_folder_proves_nothing(tmp_path):
+    """No files are no good chain."""
+    with pytest.raises(EnvironmentProblem, match="no audit files"):
+        verify_audit([tmp_path])

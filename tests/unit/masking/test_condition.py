@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshkit.masking.condition import BadCondition, parse_condition
+from meshkit.masking.condition import BadCondition
+from meshkit.masking.condition_reader import parse_condition
 from meshkit.types import BOOL, DATE, FLOAT64, INT32, INT64, STRING, TIMESTAMPTZ, Struct, StructField, parse_type
 from meshkit.types.arrow import schema_of
 

@@ -2,14 +2,27 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from masking_shop import FIELDS, GRANT, ORDERS, manifest, policies, who
 
 from meshkit.errors import UsageError
-from meshkit.masking import PolicyDecider, PolicySet, PolicySettings, UnknownTarget, decide, decision_json
+from meshkit.masking import (
+    AccessDenied,
+    KeyRing,
+    MaskMisfit,
+    Masks,
+    PolicyDecider,
+    PolicySet,
+    PolicySettings,
+    UnknownTarget,
+    decide,
+    decision_json,
+)
 from meshkit.ports import Grant
+from meshkit.types import STRING
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -466,3 +479,28 @@ def test_why_names_the_winner_and_what_became_of_the_others():
     for address in ("sales.orders.nope", "sales.nope.email", "email"):
         with pytest.raises(UnknownTarget):
             decider.why(address, principal=who("analyst"), now=NOW)
+
+
+def test_a_token_is_made_for_lookups_only_where_a_rule_says_so():
+    """Equal to what the mask shows; refused without `lookup`, for other masks and other types."""
+    keys = KeyRing("v1", {"v1": "k" * 32})
+    rule = "rules: [{id: a, tags: ['pii:iban', 'pii:phone'], roles: [fraud], mask: {hmac: {scope: fraud}}, lookup: true}]\n"
+    decider = PolicyDecider([ORDERS], policies(GRANT + rule))
+    token = decider.token("sales.orders.iban", "FR76", principal=who("fraud"), keys=keys, now=NOW)
+    decision = decider.decide("sales.orders", who("fraud"), purpose=None, now=NOW)
+    shown = Masks(keys).arrow(pa.chunked_array([["FR76"]]), STRING, decision.columns["iban"])
+    assert shown.to_pylist() == [token]
+    for address, value, role, kind in (
+        ("sales.orders.iban", 76, "fraud", MaskMisfit), ("sales.orders.iban", "FR76", "x", MaskMisfit), ("sales.orders.email", "a@b", "fraud", MaskMisfit),
+    ):  # fmt: skip
+        with pytest.raises(kind) as error:
+            decider.token(address, value, principal=who(role), keys=keys, now=NOW)
+        assert "76" not in str(error.value)
+    with pytest.raises(AccessDenied):
+        PolicyDecider([ORDERS]).token("sales.orders.iban", "FR76", principal=who("fraud"), keys=keys, now=NOW)
+
+
+def test_arguments_that_do_not_fit_the_column_become_null():
+    """A width with decimals on whole numbers, in policies loaded without the manifest."""
+    decision = ask(GRANT + "rules: [{id: a, tags: ['pii:salary'], mask: {bucket: {width: 0.5}}}]\n", who())
+    assert look(decision, "salary") == "null"
