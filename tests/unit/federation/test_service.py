@@ -487,7 +487,19 @@ def test_a_second_scan_of_a_fragment_that_may_be_read_once_starts_the_query_agai
             return stream
 
     original = federation._execution
-    names = "gated prepared reductions engine reader compiler policy_reader roles settings query_id virtual".split()
+    names = [
+        "gated",
+        "prepared",
+        "reductions",
+        "engine",
+        "reader",
+        "compiler",
+        "policy_reader",
+        "roles",
+        "settings",
+        "query_id",
+        "virtual",
+    ]
 
     def once(*args):
         made = original(*args)
