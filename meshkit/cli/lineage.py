@@ -53,7 +53,16 @@ def lineage() -> None:
 @click.option("--findings", is_flag=True, help="Exit 1 if a violation exists, for example a read that nobody declared.")
 @format_option(*_DRAWINGS)
 @mesh_options
-def show(mesh: Mesh, ref: str | None, findings: bool, stale: bool, output: Output, **options: Any) -> int:
+def show(
+    mesh: Mesh,
+    ref: str | None,
+    at: str | None,
+    diff: str | None,
+    findings: bool,
+    stale: bool,
+    output: Output,
+    **options: Any,
+) -> int:
     """Show the lineage graph, or the neighbourhood of REF.
 
     \b
@@ -63,11 +72,14 @@ def show(mesh: Mesh, ref: str | None, findings: bool, stale: bool, output: Outpu
     meshkit lineage show --diff 2026-10-24
     meshkit lineage show --findings
     """
-    if options["column"] and ref is None:
-        raise UsageError("--column is a column of REF. Name the product too", code="lineage.no_focus")
-    graph = mesh.lineage(ref, include_stale=stale, **options)  # type: ignore[attr-defined]
-    code = show_graph(graph, output, column=options["column"])
-    return graph.findings_exit_code if findings else code
+    from meshkit.lineage import lineage_view
+
+    graph = mesh.graph(at=at)
+    if diff is not None:
+        graph = graph.compared_with(mesh.graph(at=diff))
+    view = lineage_view(graph, ref, include_stale=stale, **options)
+    code = show_graph(view, output, column=options["column"])
+    return view.findings_exit_code if findings else code
 
 
 def show_graph(graph: LineageGraph, output: Output, *, column: str | None = None) -> int:
@@ -100,14 +112,18 @@ def show_graph(graph: LineageGraph, output: Output, *, column: str | None = None
 @click.option("--csv", "as_csv", is_flag=True, help="A table for a spreadsheet.")
 @format_option()
 @mesh_options
-def impact(mesh: Mesh, ref: str, as_csv: bool, output: Output, **options: Any) -> int:
+def impact(mesh: Mesh, ref: str, column: str | None, change: Any, at: str | None, as_csv: bool, output: Output) -> int:
     """Say who is affected by a change: exit 1 if somebody is, or if it is unknown.
 
     \b
     meshkit lineage impact sales.orders --column total
     meshkit lineage impact sales.orders --change stop --csv > readers.csv
     """
-    found = mesh.impact(ref, **options)  # type: ignore[attr-defined]
+    from meshkit.lineage import impact as judge
+    from meshkit.lineage import parse_ref
+
+    graph = mesh.graph(at=at)
+    found = judge(graph, graph.find(ref), column or parse_ref(ref).column, change=change)
     if as_csv:
         click.echo(found.to_csv().rstrip("\n"))
         return int(found.exit_code)

@@ -2,7 +2,7 @@
 
 parse_sql(sql, "duckdb", schema)             lineage of a statement; parse_script reads many
 build_graph(manifests, observations, at=)    manifests and observed reads to a graph with agreement states: pure
-LiveLineage(store, manifests, query_log=)    lineage of a running mesh, at any instant; LineageStore is its memory
+LineageStore(store)                          declared and observed edges over time, learnt from the query log
 impact(graph, urn, column)                   who is affected, unknown or not affected
 focus_view(graph, "sales.orders").to_svg()   a neighbourhood, drawn
 """
@@ -11,11 +11,10 @@ from meshkit.lineage.addresses import column_urn, consumer_urn, dataset_urn, ins
 from meshkit.lineage.build import build_graph, declared_evidence
 from meshkit.lineage.consumers import LineageConsumers
 from meshkit.lineage.errors import BadSchema, ManyStatements, UnknownDialect, UnknownNode
-from meshkit.lineage.focus import ColumnPath, DomainMatrix, column_path, domain_matrix, focus_view
+from meshkit.lineage.focus import ColumnPath, DomainMatrix, column_path, domain_matrix, focus_view, lineage_view
 from meshkit.lineage.graph import GraphDiff, LineageGraph, NodeView
 from meshkit.lineage.impact import Impact, ImpactItem, impact
 from meshkit.lineage.layout import Box, Layout, layout
-from meshkit.lineage.live import LiveLineage
 from meshkit.lineage.models import Evidence, Finding, LineageEdge, Node
 from meshkit.lineage.settings import LineageSettings
 from meshkit.lineage.sql import ScriptLineage, StatementLineage, parse_script, parse_sql
@@ -38,7 +37,6 @@ __all__ = [
     "LineageGraph",
     "LineageSettings",
     "LineageStore",
-    "LiveLineage",
     "ManyStatements",
     "Node",
     "NodeView",
@@ -57,6 +55,7 @@ __all__ = [
     "impact",
     "instant",
     "layout",
+    "lineage_view",
     "parse_ref",
     "parse_script",
     "parse_sql",

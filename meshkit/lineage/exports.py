@@ -44,7 +44,7 @@ def to_text(graph: LineageGraph) -> str:
 
 
 def _line(edge: LineageEdge, mark: str) -> str:
-    seen = f", {edge.count} reads" if edge.count else ""
+    seen = f", {edge.count} read{'' if edge.count == 1 else 's'}" if edge.count else ""
     return f"{mark}{label(edge.src)} -> {label(edge.dst)}  {edge.words}{seen}"
 
 

@@ -3,18 +3,66 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any
 
+from meshkit.errors import UsageError
 from meshkit.lineage.addresses import split_column
-from meshkit.lineage.graph import Direction, LineageGraph
-from meshkit.lineage.models import AGREEMENTS, iso
+from meshkit.lineage.errors import UnknownNode
+from meshkit.lineage.graph import Direction, GraphDiff, LineageGraph
+from meshkit.lineage.models import AGREEMENTS, LineageEdge, iso
 
-__all__ = ["ColumnPath", "DomainMatrix", "column_path", "domain_matrix", "focus_view"]
+__all__ = ["ColumnPath", "DomainMatrix", "column_path", "domain_matrix", "focus_view", "lineage_view"]
 
 MAX_NODES = 25
 MAX_NEIGHBOURS = 8
+_LEVELS = ("product", "column")
+
+
+def lineage_view(
+    graph: LineageGraph,
+    ref: str | None = None,
+    *,
+    hops: int | None = None,
+    direction: Direction = "both",
+    level: str = "product",
+    column: str | None = None,
+    include_stale: bool = False,
+) -> LineageGraph:
+    """What one question shows of a graph: all of it or the neighbourhood of `ref`, and its changes there.
+
+    `level` is the finest one kept, `product` or `column`; a chosen `column` of `ref` keeps column edges too.
+    Raises: `UnknownNode`; `UsageError` for a level that is not kept or a column without `ref`.
+    """
+    if level not in _LEVELS:
+        raise UsageError(f"level {level!r} is not kept. Use one of: {', '.join(_LEVELS)}", code="lineage.level")
+    if column is not None and ref is None:
+        raise UsageError("a column is one of a product. Name the product too", code="lineage.no_focus")
+    found = graph if include_stale else graph.without_stale()
+    if level == "product" and column is None:
+        found = found.at_level("product")
+    if ref is None:
+        return found
+    view = focus_view(found, ref, hops=hops, direction=direction)
+    known = graph.nodes[str(view.focus)].columns
+    if column is not None and known is not None and column not in known:
+        raise UnknownNode(f"{ref}#{column}", tuple(get_close_matches(column, known, n=1)))
+    return replace(view, changes=_within(view, found))
+
+
+def _within(view: LineageGraph, whole: LineageGraph) -> GraphDiff | None:
+    """Changes that touch what the view shows."""
+    if whole.changes is None:
+        return None
+    shown = set(view.nodes)
+
+    def near(edges: Iterable[LineageEdge]) -> tuple[LineageEdge, ...]:
+        return tuple(e for e in edges if split_column(e.src)[0] in shown or split_column(e.dst)[0] in shown)
+
+    return GraphDiff(near(whole.changes.added), near(whole.changes.removed))
 
 
 def focus_view(

@@ -46,6 +46,10 @@ class GraphDiff:
         return {"added": [e.to_json() for e in self.added], "removed": [e.to_json() for e in self.removed]}
 
 
+def _of_level(edges: tuple[LineageEdge, ...], level: str) -> tuple[LineageEdge, ...]:
+    return tuple(e for e in edges if e.level == level)
+
+
 @dataclass(frozen=True)
 class LineageGraph:
     """Lineage at one instant. `edges` hold all levels; stale ones are there but hidden unless asked for.
@@ -61,7 +65,6 @@ class LineageGraph:
     cut: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     focus: str | None = None
     changes: GraphDiff | None = None
-    folded: Mapping[str, int] = field(default_factory=dict)  # stand-in node -> how many it stands for
 
     @cached_property
     def product_edges(self) -> tuple[LineageEdge, ...]:
@@ -155,8 +158,11 @@ class LineageGraph:
         return replace(self, nodes=nodes, edges=edges, findings=findings, cut=cut, focus=focus)
 
     def at_level(self, level: str) -> LineageGraph:
-        """Only edges of one level."""
-        return replace(self, edges=tuple(e for e in self.edges if e.level == level))
+        """Only edges of one level, and only changes of it."""
+        changes = self.changes
+        if changes is not None:
+            changes = GraphDiff(_of_level(changes.added, level), _of_level(changes.removed, level))
+        return replace(self, edges=_of_level(self.edges, level), changes=changes)
 
     def without_stale(self) -> LineageGraph:
         """As graphs are shown: what was observed once and is no longer is left out, with nodes that only it reached."""

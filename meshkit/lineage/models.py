@@ -77,7 +77,9 @@ class LineageEdge:
 
     @property
     def words(self) -> str:
-        """The agreement as people say it."""
+        """The agreement as people say it; readers that are no product declare nothing."""
+        if self.agreement == "confirmed" and node_kind(self.dst) == "consumer":
+            return "observed"
         return WORDS[self.agreement]
 
     def to_json(self) -> dict[str, Any]:

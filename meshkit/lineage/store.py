@@ -1,13 +1,13 @@
 """Lineage in the state store: declared edges with the time they were declared, observed ones from first to last sight.
 
 Tables `lineage_edge` (intervals of one key never overlap), `lineage_observation` (who was seen reading at all, per hour) and
-`lineage_query` (queries counted already, so that reading a log twice changes nothing), `lineage_cursor` (how far a log was read).
+`lineage_query` (queries counted already, so that reading a log twice changes nothing).
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from meshkit.lineage.models import Evidence
 from meshkit.lineage.records import MeshTables, Reading, RecordReader
 from meshkit.lineage.sql.models import RUNGS
 from meshkit.manifest import Manifest
-from meshkit.ports import QueryLog, QueryLogRecord
+from meshkit.ports import QueryLogRecord
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
@@ -69,7 +69,7 @@ class IngestReport:
         return "\n".join(lines)
 
 
-def _tables() -> tuple[Any, Table, Table, Table, Table]:
+def _tables() -> tuple[Any, Table, Table, Table]:
     import sqlalchemy as sa
 
     metadata = sa.MetaData()
@@ -111,13 +111,7 @@ def _tables() -> tuple[Any, Table, Table, Table, Table]:
         sa.Column("query_id", sa.String(200), primary_key=True),
         sa.Column("at", sa.BigInteger, nullable=False),
     )
-    cursor = sa.Table(
-        "lineage_cursor",
-        metadata,
-        sa.Column("log", sa.String(64), primary_key=True),
-        sa.Column("seq", sa.BigInteger, nullable=False),
-    )
-    return metadata, edge, observation, query, cursor
+    return metadata, edge, observation, query
 
 
 class LineageStore:
@@ -125,7 +119,7 @@ class LineageStore:
 
     def __init__(self, store: Store, *, observe_days: int = OBSERVE_DAYS) -> None:
         self.store, self.observe_days = store, observe_days
-        metadata, self._edge, self._observation, self._query, self._cursor = _tables()
+        metadata, self._edge, self._observation, self._query = _tables()
         store.create(metadata)
 
     # Writing
@@ -264,31 +258,6 @@ class LineageStore:
         statement = statement.on_conflict_do_update(index_elements=names, set_={"count": added})
         rows: list[dict[str, Any]] = [{**dict(zip(names, key, strict=True)), "count": n} for key, n in counts.items()]
         connection.execute(statement, rows)
-
-    def follow(
-        self,
-        log: QueryLog,
-        manifests: Iterable[Manifest] = (),
-        *,
-        teams: Mapping[str, str] | None = None,
-        aliases: Mapping[str, str] | None = None,
-    ) -> IngestReport:
-        """Read a query log from where the last `follow` stopped. A crash in between reads some records twice, which changes nothing."""
-        with self.store.read() as connection:
-            after = connection.execute(self._cursor.select().with_only_columns(self._cursor.c.seq)).scalar() or 0
-        last = after
-
-        def records() -> Iterator[QueryLogRecord]:
-            nonlocal last
-            for number, record in log.read(after=after):
-                last = number
-                yield record
-
-        report = self.ingest_query_log(records(), manifests, teams=teams, aliases=aliases)
-        if last > after:
-            with self.store.write() as connection:
-                self.store.upsert(connection, self._cursor, [{"log": "query_log", "seq": last}], key=["log"])
-        return report
 
     # Reading
 

@@ -9,7 +9,7 @@ from lineage_mesh import manifest
 
 from meshkit._sql import Store
 from meshkit.federation import Federation, StoreQueryLog
-from meshkit.lineage import LiveLineage, product_urn
+from meshkit.lineage import LineageStore, impact, product_urn
 from meshkit.ports import Decision, Principal
 
 ORDERS, AUDIT, REVENUE = map(product_urn, ("sales.orders", "finance.audit", "marketing.revenue"))
@@ -54,21 +54,28 @@ def mesh(tmp_path):
     store = Store.open(f"sqlite:///{tmp_path / 'state.db'}")
     log = StoreQueryLog(store)
     federation = Federation({m.id: m for m in products}, decider=Allow(), masks=Clear(), query_log=log)
-    yield federation, LiveLineage(store, products, query_log=log)
+
+    def graph():
+        lineage, now = LineageStore(store), datetime.now(UTC)
+        lineage.declare(products, at=now)
+        lineage.ingest_query_log((record for _, record in log.read()), products)
+        return lineage.graph(products, at=datetime.now(UTC))
+
+    yield federation, graph
     federation.close()
     store.close()
 
 
 def test_an_undeclared_read_of_a_product_is_found_by_its_columns(mesh):
     """Rows are fetched, so the query counts; a person's read is usage."""
-    federation, live = mesh
+    federation, read_graph = mesh
     for subject, sql in [
         ("product:marketing.revenue", "select sum(total::int) as revenue from sales.orders where state = 'paid'"),
         ("product:finance.audit", "select id from sales.orders"),
         ("ana", "select count(*) from sales.orders"),
     ]:
         federation.sql(sql, principal=Principal(subject)).to_arrow()
-    graph = live.lineage(level="column")
+    graph = read_graph()
     found = {(e.src, e.dst): e.agreement for e in graph.edges}
     assert found[ORDERS, REVENUE] == "confirmed"
     assert found[ORDERS, AUDIT] == "observed_not_declared"
@@ -76,6 +83,6 @@ def test_an_undeclared_read_of_a_product_is_found_by_its_columns(mesh):
     assert found[f"{ORDERS}#id", AUDIT] == "observed_not_declared"
     assert {s for s, d in found if d == REVENUE} == {ORDERS, f"{ORDERS}#total", f"{ORDERS}#state"}
     assert [(f.dst, f.columns) for f in graph.findings if f.severity == "violation"] == [(AUDIT, ("id",))]
-    assert live.impact("sales.orders#total").of("affected")[0].urn == REVENUE
+    assert impact(graph, ORDERS, "total").of("affected")[0].urn == REVENUE
     assert "paid" not in str(graph.to_json())
     assert graph.as_of <= datetime.now(UTC)

@@ -144,7 +144,7 @@ def test_dot_accepts_the_dot_form(graph):
 def test_the_text_form_says_the_agreement_in_words(graph):
     """And the findings below."""
     text = graph.to_text()
-    assert "sales.orders -> finance.audit  observed, not declared, 1 reads" in text
+    assert "sales.orders -> finance.audit  observed, not declared, 1 read" in text
     assert "violation: lineage.observed_not_declared" in text
     assert "No lineage is known" in build_graph(MESH[3:], at=NOW).to_text()
 
