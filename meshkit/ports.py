@@ -84,8 +84,9 @@ class RowFilter:
 class Decision:
     """What one principal may see of one product at one instant. Source: federation-and-masking section 3.
 
-    `columns` names every contract column the decision says something about; a column without entry is clear. Several `row_filters`
-    are combined with AND. With `allow=False`, `code` says why and nothing else counts.
+    `columns` names every contract column the decision says something about; a column without entry is clear. `hidden` columns (labels
+    as in `columns`) are not granted: to the reader they do not exist. Several `row_filters` are combined with AND. With `allow=False`,
+    `code` says why and nothing else counts.
     """
 
     decision_id: str
@@ -97,6 +98,7 @@ class Decision:
     row_filters: tuple[RowFilter, ...] = ()
     valid_until: datetime | None = None
     columns: Mapping[str, ColumnDecision] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()
 
 
 class Decider(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from meshkit.errors import UsageError
@@ -195,7 +195,8 @@ class Gate:
         # the decider is asked for unknown names too: nothing, not even an outage, tells unknown from forbidden
         if not self._allowed(product, position) or info is None:
             raise self._unknown(position, domain, table)
-        return info, None
+        hidden = self.decisions[product].hidden
+        return (replace(info, hidden=hidden) if hidden else info), None
 
     def _allowed(self, product: str, position: Position | None) -> bool:
         decision = self.decisions.get(product) or self.decide(product)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from meshkit.federation.names import TableColumn, TableInfo
@@ -64,14 +65,14 @@ def column_rows(tables: Iterable[TableInfo], decisions: Mapping[str, Decision]) 
             "sensitive": c.sensitive,
         }
         for t in tables
-        for n, c in enumerate(t.columns, 1)
+        for n, c in enumerate(replace(t, hidden=decisions[t.product].hidden).visible, 1)
     ]
 
 
 def describe_rows(table: TableInfo, decision: Decision) -> list[dict[str, Any]]:
     """DESCRIBE of one table, with what the reader gets."""
     rows = []
-    for column in table.columns:
+    for column in table.visible:
         mask, rule = mask_of(decision, table, column)
         rows.append(
             {

@@ -38,6 +38,12 @@ class TableInfo:
     object: str
     is_main: bool
     columns: tuple[TableColumn, ...]
+    hidden: frozenset[str] = frozenset()  # labels of columns that are not granted to the reader
+
+    @property
+    def visible(self) -> tuple[TableColumn, ...]:
+        """Columns that exist for the reader; policies and readers of files still see `columns`."""
+        return tuple(c for c in self.columns if self.column_label(c.name) not in self.hidden)
 
     @property
     def domain(self) -> str:

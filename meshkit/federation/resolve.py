@@ -131,7 +131,7 @@ class Resolver:
             FragmentRef(
                 name=d.name,
                 table=d.table,
-                columns=tuple(c.name for c in d.table.columns if d.all_used or c.name in d.used),
+                columns=tuple(c.name for c in d.table.visible if d.all_used or c.name in d.used),
                 predicates=tuple(d.predicates),
                 rescanned=d.rescanned,
                 shared=d.shared,
@@ -404,15 +404,15 @@ class Resolver:
         )
         self.drafts.append(draft)
         alias = node.alias or table_name
-        labels = {c.name: _columns(table, c.name) for c in table.columns}
-        names = [*renamed, *[c.name for c in table.columns][len(renamed) :]]
+        labels = {c.name: _columns(table, c.name) for c in table.visible}
+        names = [*renamed, *[c.name for c in table.visible][len(renamed) :]]
         draft.all_used = bool(renamed)  # an alias list is positional
         columns = {
             fold(shown): OutputColumn(shown, frozenset({labels[c.name]}), labels[c.name])
-            for shown, c in zip(names, table.columns, strict=False)
+            for shown, c in zip(names, table.visible, strict=False)
         }
-        sources = {fold(shown): c.name for shown, c in zip(names, table.columns, strict=False)}
-        if len(columns) != len(table.columns):
+        sources = {fold(shown): c.name for shown, c in zip(names, table.visible, strict=False)}
+        if len(columns) != len(table.visible):
             raise self._deny("two columns of this table differ in case only", node, hint="Rename one in the contract")
         self._replace(node, draft.name, alias, renamed)
         schema = None if node.meta.get("had_alias") else fold(domain)

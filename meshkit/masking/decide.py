@@ -162,15 +162,27 @@ def decide_compiled(
         if code is not None:
             return _decision(compiled, principal, purpose, allow=False, code=code, ends=ends)
     columns: dict[str, ColumnDecision] = {}
+    hidden: set[str] = set()
     for target in compiled.columns:
         label = target.label
         if allowed is not None and label not in allowed and f"{compiled.main_object}.{label}" not in allowed:
-            columns[label] = ColumnDecision("null", reason="not granted")
+            columns[label] = ColumnDecision("null", reason="not granted")  # for readers that can't leave a column out
+            hidden.add(label)
         elif label in compiled.sensitive:
             found = compiled.sensitive[label]
             columns[label] = _column(compiled, found, target, principal, purpose, now, combine, ends)
     filters = _filters(compiled, principal, purpose, now, combine, ends)
-    return _decision(compiled, principal, purpose, allow=True, code=None, ends=ends, columns=columns, filters=filters)
+    return _decision(
+        compiled,
+        principal,
+        purpose,
+        allow=True,
+        code=None,
+        ends=ends,
+        columns=columns,
+        filters=filters,
+        hidden=frozenset(hidden),
+    )
 
 
 # 1. Grants ----------------------------------------------------------------------------------------------------------------------------
@@ -378,6 +390,7 @@ def _decision(
     ends: list[datetime],
     columns: Mapping[str, ColumnDecision] | None = None,
     filters: tuple[RowFilter, ...] = (),
+    hidden: frozenset[str] = frozenset(),
 ) -> Decision:
     until = min(ends, default=None)
     columns = columns or {}
@@ -385,11 +398,13 @@ def _decision(
         compiled.product, compiled.product_revision, compiled.policy_revision, sorted(principal.roles), purpose, allow, code, until,
         [(f.rule, f.sql) for f in filters],
         [(n, c.mask, sorted(c.args.items()), c.only_rows, c.otherwise) for n, c in sorted(columns.items())],
+        sorted(hidden),
     ]  # fmt: skip
     # equal decisions have equal ids, so caches keyed by id never mix two, and no state is needed
     digest = hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:20]
     return Decision(
         f"d-{digest}", compiled.product, compiled.product_revision, compiled.policy_revision, allow, code, filters, until, columns,
+        hidden,
     )  # fmt: skip
 
 
