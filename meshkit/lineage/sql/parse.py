@@ -11,9 +11,7 @@ from meshkit.lineage.sql.models import Problem, ScriptLineage, StatementLineage
 if TYPE_CHECKING:
     from meshkit.lineage.sql.flow import Schema
 
-__all__ = ["SchemaLike", "parse_script", "parse_sql", "prepare_schema"]
-
-SchemaLike = "Mapping[str, Mapping[str, Any] | Sequence[str]] | Schema | None"
+__all__ = ["parse_script", "parse_sql", "prepare_schema"]
 
 
 def prepare_schema(tables: Mapping[str, Mapping[str, Any] | Sequence[str]] | None, dialect: str) -> Schema:

@@ -83,9 +83,7 @@ class Scope:
         if alias is not None:
             return self._doubt([*candidates, alias], shown) if candidates else alias
         if candidates and not self.lateral:
-            beyond = self.outer.find(key) if self.outer is not None else None
-            if beyond is not None:
-                candidates.append(beyond)
+            candidates += self.outer.candidates(key, shown) if self.outer is not None else ()
         if len(candidates) == 1:
             if any(not code & EXACT for code in candidates[0].direct.values()):
                 self.resolver.lower("ambiguous", "lineage.ambiguous", f"column {shown} may be of several tables")
@@ -97,12 +95,16 @@ class Scope:
         row = self._relation((key,))
         return row.whole_row() if row is not None else self._nowhere(shown)
 
-    def find(self, key: str) -> Flow | None:
-        """A column that some enclosing relation surely has."""
-        for relation in self.relations:
-            if key in relation.columns:
-                return relation.columns[key][1]
-        return self.outer.find(key) if self.outer is not None else None
+    def candidates(self, key: str, shown: str) -> list[Flow]:
+        """What a name would mean to an inner query that does not have it: columns of the nearest scope that may have it."""
+        merged = self.merged.get(key)
+        if merged is not None:
+            return [merged[1]]
+        found = [flow for flow in (r.lookup(key, shown) for r in self.relations) if flow is not None]
+        sure = any(key in r.columns for r in self.relations)
+        if sure or self.outer is None:
+            return found
+        return found + self.outer.candidates(key, shown)
 
     def _doubt(self, flows: list[Flow], shown: str) -> Flow:
         self.resolver.lower("ambiguous", "lineage.ambiguous", f"column {shown} may be of several tables")

@@ -17,11 +17,14 @@ def expressions(draw, columns, depth=2):
         return draw(st.sampled_from([*columns, "1"]))
     sub = expressions(columns, depth - 1)
     x, y, z = draw(sub), draw(sub), draw(sub)
-    p, q = draw(st.sampled_from(columns)), draw(st.sampled_from(columns))  # DuckDB allows no sub-query in a lambda
+    p, q = (
+        draw(st.sampled_from(columns)),
+        draw(st.sampled_from(columns)),
+    )  # DuckDB binds names in a lambda of a correlated sub-query outside it
     return draw(
         st.sampled_from(
             [x, f"({x} + {y})", f"case when {x} > {y} then {z} else {y} end", f"coalesce(nullif({x}, {y}), 7)", f"greatest({x}, {y})",
-             f"if({x} = {y}, {z}, 0)", f"list_sum(list_transform([{p}, {q}], v -> v * {p}))", f"{{'k': {x}, 'z': {y}}}.k",
+             f"if({x} = {y}, {z}, 0)", f"list_sum(list_transform([{p}, {q}], v -> v * 2))", f"{{'k': {x}, 'z': {y}}}.k",
              f"cast({x} as varchar)::int", f"(select max(e) from m.u where d > {x})", f"({x} in (select d from m.u))::int",
              f"exists (select 1 from m.u where u.d = {x})::int"]
         )
@@ -142,3 +145,17 @@ def test_renaming_aliases_and_inlining_a_cte_leave_lineage_alone(sql):
     derived = parse_sql(f"select * from ({sql}) as other", "duckdb", SCHEMA)
     assert plain.outputs == wrapped.outputs == derived.outputs
     assert plain.indirect == wrapped.indirect == derived.indirect
+
+
+@settings(deadline=None, max_examples=120)
+@given(sql=queries())
+def test_without_schema_an_exact_statement_is_the_one_with_schema_and_doubt_names_the_truth(sql):
+    """Right, or `ambiguous` or `table`: never wrong."""
+    sure, blind = parse_sql(sql, "duckdb", SCHEMA), parse_sql(sql, "duckdb")
+    assert set(blind.sources) == set(sure.sources)
+    if blind.status == "exact":
+        assert (blind.outputs, blind.indirect) == (sure.outputs, sure.indirect)
+    elif blind.status == "ambiguous":
+        for output in sure.outputs:
+            named = {(i.table, i.column) for i in blind.output(output.name).inputs}
+            assert {(i.table, i.column) for i in output.inputs} <= named
