@@ -15,7 +15,7 @@ from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from meshkit.config import MeshConfig, Settings, find_config, load_config, parse_config
 from meshkit.discovery import Found, find_products, load_code
@@ -46,8 +46,10 @@ log = get_logger(__name__)
 class Mesh:
     """A mesh of products with its engine, policies, principals and state. Use `Mesh.open` or `Mesh.local`; `with` closes it."""
 
-    def __init__(self, config: MeshConfig, *, products: Iterable[Any] = ()) -> None:
-        self.config = config
+    def __init__(
+        self, config: MeshConfig, *, products: Iterable[Any] = (), trust: Literal["advisory", "enforced"] = "advisory"
+    ) -> None:
+        self.config, self.trust_mode = config, trust
         self._objects = tuple(products)
 
     @classmethod
@@ -192,6 +194,7 @@ class Mesh:
             audit=self.audit,
             query_log=self.query_log,
             settings=self.config.section("engine"),
+            trust=self.trust_mode,
         )
 
     # Products
@@ -429,18 +432,17 @@ class Mesh:
 
     def lineage(
         self, focus: str | None = None, *, hops: int | None = None, direction: Any = "both", level: str = "product", at: At = None, diff: At = None,
-        include_stale: bool = False,
+        column: str | None = None, include_stale: bool = False,
     ) -> LineageGraph:  # fmt: skip
         """Lineage around `focus` (a product, URN or consumer), or of the whole mesh; `diff` compares with another instant."""
-        from meshkit.lineage import focus_view
+        from meshkit.lineage.focus import lineage_view
 
         found = self.graph(at=at)
         if diff is not None:
             found = found.compared_with(self.graph(at=diff))
-        found = found if include_stale else found.without_stale()
-        if focus is not None:
-            return focus_view(found, focus, hops=hops, direction=direction)
-        return found.at_level(level)
+        return lineage_view(
+            found, focus, hops=hops, direction=direction, level=level, column=column, include_stale=include_stale
+        )
 
     def impact(self, ref: str, column: str | None = None, *, change: Any = "remove") -> Impact:
         """Who is affected if a product or column is removed, retyped or stops."""

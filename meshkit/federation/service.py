@@ -1,6 +1,7 @@
 """`Federation`: one SQL over all products, under their policies. Gate, decisions, audit, plan, engines, query log, in this order.
 
-Trust of results made here is `advisory`: masking runs in the caller's process and protects against accidents, not against the caller.
+Trust of results is `advisory` in a caller's own process: masking then protects against accidents, not against the caller. In a gateway it is
+`enforced`: the caller has no way to the raw rows.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["Federation"]
 
 log = get_logger(__name__)
+Trust = Literal["advisory", "enforced"]
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -123,7 +125,9 @@ class Federation:
         audit: AuditSink | None = None,
         query_log: QueryLog | None = None,
         settings: EngineSettings = EngineSettings(),
+        trust: Trust = "advisory",
     ) -> None:
+        self.trust: Trust = trust
         self.products = dict(products)
         self.catalogue = catalogue_of(self.products.values())
         self.decider, self.masks, self.sources, self.audit, self.query_log, self.settings = (
@@ -257,7 +261,7 @@ class Federation:
         if self.audit is None:
             return
         record = AuditRecord(
-            time=request.at, query_id=request.query_id, principal=request.principal, channel=request.channel, trust="advisory", outcome=outcome,
+            time=request.at, query_id=request.query_id, principal=request.principal, channel=request.channel, trust=self.trust, outcome=outcome,
             sql=gated.redacted, purpose=request.purpose, code=code, policy_revision=self.decider.revision(), products=_audited(gated),
         )  # fmt: skip
         try:
@@ -504,6 +508,7 @@ class Federation:
             decisions=gated.decisions,
             query_id=run.request.query_id,
             on_close=close,
+            trust=self.trust,
         )
 
 
