@@ -28,8 +28,8 @@ def choose(accept: str | None) -> str | None:
     wanted: list[tuple[float, str]] = []
     for part in accept.split(","):
         kind, *options = [p.strip().lower() for p in part.split(";")]
-        quality = next((o[2:] for o in options if o.startswith("q=")), "1")
-        wanted.append((float(quality) if quality.replace(".", "", 1).isdigit() else 0.0, kind))
+        given = next((o[2:] for o in options if o.startswith("q=")), "1")
+        wanted.append((float(given) if given.replace(".", "", 1).isdigit() else 0.0, kind))
     for quality, kind in sorted(wanted, key=lambda w: -w[0]):
         if quality <= 0:
             continue
