@@ -8,6 +8,7 @@ hit between stages; an exact name is first. Source: catalog-lineage-slo section 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -54,6 +55,8 @@ class Document:
     signals: Signals = Signals()
     values: Mapping[str, Any] = field(default_factory=dict)
 
+    is_retired: bool = False
+
     @classmethod
     def of(cls, manifest: Manifest, signals: Signals) -> Document:
         """Tokens per weighted field, and typed values for filters."""
@@ -65,7 +68,7 @@ class Document:
             "description": [manifest.description.purpose, manifest.description.usage or ""],
         }  # fmt: skip
         indexed = {name: frozenset(t for text in given for t in tokens(text)) for name, given in texts.items()}
-        return cls(manifest, indexed, signals, _values(manifest, signals, columns))
+        return cls(manifest, indexed, signals, _values(manifest, signals, columns), manifest.status == "retired")
 
 
 def _values(manifest: Manifest, signals: Signals, columns: Sequence[str]) -> dict[str, Any]:
@@ -143,26 +146,46 @@ class SearchIndex:
                 for word in words:
                     self._postings.setdefault(word, {}).setdefault(name, set()).add(number)
         self._names = sorted({w for w, by in self._postings.items() if "name" in by})
+        self._trigram_names: dict[str, list[str]] = {}
+        for name in self._names:
+            if not name.isdigit():
+                for trigram in _trigrams(name):
+                    self._trigram_names.setdefault(trigram, []).append(name)
         self._most_used = max((d.signals.usage for d in self.documents), default=0)
+        self._bonuses = [self._bonus(d) for d in self.documents]
+        self._bonus_sums = [sum(b.values()) for b in self._bonuses]
 
     def search(
         self, text: str, *, limit: int = 20, offset: int = 0, visible: Callable[[Document], bool] = lambda _: True
     ) -> SearchResult:
         """Ranked hits. An empty text lists all, best known first. Raises: `QuerySyntax`."""
         query = parse_query(text)
-        allowed = {n for n, d in enumerate(self.documents) if _passes(d, query) and visible(d)}
+        filtered = bool(query.filters)
+        allowed = {
+            n
+            for n, d in enumerate(self.documents)
+            if (not d.is_retired if not filtered else _passes(d, query)) and visible(d)
+        }
         excluded = [self._somewhere(w) for word in query.excluded for w in tokens(word)[:1]]
         for numbers in excluded:
             allowed -= numbers
         staged = self._stages(query, allowed)
-        hits = sorted(
-            (self._hit(n, stage, query) for n, stage in staged.items()),
-            key=lambda h: (h.stage, -h.score, h.document.manifest.urn),
+        texts, matched = self._texts(query, staged)
+        # documents are sorted by URN: their number breaks ties
+        order = sorted(staged, key=lambda n: (staged[n], -texts.get(n, 0.0) - self._bonus_sums[n], n))
+        page = tuple(
+            Hit(
+                self.documents[n],
+                staged[n],
+                texts.get(n, 0.0),
+                self._bonuses[n],
+                tuple(dict.fromkeys(matched.get(n, ()))),
+            )
+            for n in order[offset : offset + limit]
         )
-        suggestions = () if hits or not query.words else self._suggest(query, allowed)
-        page = tuple(hits[offset : offset + limit])
-        cursor = str(offset + limit) if offset + limit < len(hits) else None
-        return SearchResult(text, page, len(hits), _facets(hits), suggestions, cursor)
+        suggestions = () if order or not query.words else self._suggest(query, allowed)
+        cursor = str(offset + limit) if offset + limit < len(order) else None
+        return SearchResult(text, page, len(order), _facets([self.documents[n] for n in order]), suggestions, cursor)
 
     def _stages(self, query: Query, allowed: set[int]) -> dict[int, int]:
         words = [*query.words, *(w for p in query.phrases for w in p.split())]
@@ -236,18 +259,17 @@ class SearchIndex:
             found |= self._postings[name]["name"]
         return found
 
-    def _hit(self, number: int, stage: int, query: Query) -> Hit:
-        document = self.documents[number]
-        total, matched = 0.0, []
-        for word in query.words:
-            for token in tokens(word):
-                for name, numbers in self._postings.get(token, {}).items():
-                    if number in numbers:
-                        rarity = math.log(1 + len(self.documents) / len(numbers))
-                        total += _WEIGHTS[name] * rarity
-                        matched.append(name)
-        text = total / (total + 30) if total else 0.0
-        return Hit(document, stage, text, self._bonus(document), tuple(dict.fromkeys(matched)))
+    def _texts(self, query: Query, staged: Mapping[int, int]) -> tuple[dict[int, float], dict[int, list[str]]]:
+        """Text score 0..1 and matched fields of each staged document: rare words and strong fields count more."""
+        totals: dict[int, float] = {}
+        matched: dict[int, list[str]] = {}
+        for token in dict.fromkeys(t for word in query.words for t in tokens(word)):
+            for name, numbers in self._postings.get(token, {}).items():
+                gain = _WEIGHTS[name] * math.log(1 + len(self.documents) / len(numbers))
+                for number in numbers & staged.keys():
+                    totals[number] = totals.get(number, 0.0) + gain
+                    matched.setdefault(number, []).append(name)
+        return {n: total / (total + 30) for n, total in totals.items()}, matched
 
     def _bonus(self, document: Document) -> dict[str, float]:
         """At most 0.15 together; deprecated and breaching products lose."""
@@ -265,27 +287,29 @@ class SearchIndex:
         return bonus
 
     def _suggest(self, query: Query, allowed: set[int]) -> tuple[str, ...]:
-        """Nearest names that have a visible hit."""
-        vocabulary = {w for w in self._names if any(n in allowed for n in self._postings[w]["name"])}
+        """Nearest names that have a visible hit: those that share most trigrams, then by similarity."""
         found: list[str] = []
         for word in query.words:
-            found += get_close_matches(word.casefold(), vocabulary, n=2, cutoff=0.7)
+            shared = Counter(name for t in _trigrams(word.casefold()) for name in self._trigram_names.get(t, ()))
+            near = [n for n, _ in shared.most_common(50) if not self._postings[n]["name"].isdisjoint(allowed)]
+            found += get_close_matches(word.casefold(), near, n=2, cutoff=0.7)
         return tuple(dict.fromkeys(found))[:3]
 
 
+def _trigrams(word: str) -> set[str]:
+    padded = f" {word} "
+    return {padded[i : i + 3] for i in range(len(padded) - 2)}
+
+
 def _passes(document: Document, query: Query) -> bool:
-    if document.manifest.status == "retired" and not any(f.field == "status" for f in query.filters):
+    if document.is_retired and not any(f.field == "status" for f in query.filters):
         return False
     return all(f.holds(document.values.get(f.field)) for f in query.filters)
 
 
-def _facets(hits: Sequence[Hit]) -> dict[str, tuple[tuple[str, int], ...]]:
+def _facets(found: Sequence[Document]) -> dict[str, tuple[tuple[str, int], ...]]:
     facets: dict[str, tuple[tuple[str, int], ...]] = {}
-    for name in ("domain", "state", "status", "port.kind"):
-        counts: dict[str, int] = {}
-        for hit in hits:
-            value = hit.document.values.get(name)
-            for one in {value} if isinstance(value, str) else set(value or ()):
-                counts[one] = counts.get(one, 0) + 1
-        facets[name] = tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-    return facets
+    for name in ("domain", "state", "status"):
+        facets[name] = tuple(Counter(d.values[name] for d in found).most_common())
+    kinds = Counter(kind for d in found for kind in set(d.values["port.kind"]))
+    return {**facets, "port.kind": tuple(kinds.most_common())}
