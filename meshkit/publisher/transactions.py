@@ -34,6 +34,7 @@ class Change:
 
     lsn: int
     message: Any
+    size: int = 0
 
 
 @dataclass(slots=True)
@@ -77,7 +78,7 @@ class Transactions:
             case p.StreamCommit():
                 yield from self._replay(message, lsn)
             case _:
-                yield Change(lsn, message)
+                yield Change(lsn, message, len(frame))
 
     def _keep(self, lsn: int, frame: bytes) -> None:
         assert self._streaming is not None
@@ -121,6 +122,6 @@ class Transactions:
             at, xid, length = _ENTRY.unpack(spool.file.read(_ENTRY.size))
             frame = spool.file.read(length)
             if xid not in spool.aborted or frame[:1] in b"RY":
-                yield Change(at, p.parse(frame, at, in_stream=frame[:1] != b"O"))
+                yield Change(at, p.parse(frame, at, in_stream=frame[:1] != b"O"), length)
         self._drop(commit.xid)
         yield p.Commit(commit.commit_lsn, commit.end_lsn, commit.commit_us)

@@ -108,8 +108,7 @@ class TypeBook:
             return PgType("unknown", f"type {oid}", oid=oid)
         name, form, plain, base, base_modifier, element, category = row
         if form == "d":
-            inner = self.get(base, base_modifier if base_modifier >= 0 else modifier)
-            return inner
+            return self.get(base, base_modifier if base_modifier >= 0 else modifier)
         if form == "e" or plain == "citext":
             return PgType("text", name, oid=oid)
         if category == "A" and element:
@@ -152,7 +151,8 @@ def read_slot(connection: Any, name: str) -> SlotInfo | None:
     ).fetchone()  # fmt: skip
     if row is None:
         return None
-    return SlotInfo(*row[:5], row[5] or 0, *row[6:])
+    name, plugin, database, active, status, confirmed, retained, safe, failover_on, temporary = row
+    return SlotInfo(name, plugin, database, active, status, confirmed or 0, retained, safe, failover_on, temporary)
 
 
 def publication_table(schema: str, table: str, columns: Sequence[str] | None) -> str:

@@ -230,11 +230,14 @@ class PostgresSource:
                 code="publisher.publication_changed",
             )
         for statement in statements:
-            self.query(lambda c, s=statement: c.execute(s))
+            self._run_statement(statement)
             log.info("source.changed", slot=spec.slot, publication=spec.publication)
         made, state = self.slot_info(spec.slot), self.publication_state(spec.publication)
         assert made is not None
         return Prepared(slot is None, made.confirmed_flush_lsn, state[0])
+
+    def _run_statement(self, statement: str) -> None:
+        self.query(lambda c: c.execute(statement))
 
     # The stream
 
@@ -385,7 +388,9 @@ class PostgresSource:
             + ")"
         )
 
-    def _under_snapshot(self, sees: Callable[[Snapshot], bool], read: Callable[[], Any]) -> Any:
+    def _under_snapshot(
+        self, sees: Callable[[Snapshot], bool], read: Callable[[], list[list[bytes | None]]]
+    ) -> list[list[bytes | None]] | None:
         def run(connection: Any) -> Any:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             try:
@@ -395,7 +400,8 @@ class PostgresSource:
             finally:
                 connection.execute("ROLLBACK")
 
-        return self.query(run)
+        found: list[list[bytes | None]] | None = self.query(run)
+        return found
 
     def _binary(self, statement: str) -> list[list[bytes | None]]:
         def run(connection: Any) -> list[list[bytes | None]]:
