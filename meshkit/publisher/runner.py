@@ -242,7 +242,7 @@ class Publisher:
         positions = self._aligned(opened, first)
         self._check(positions, server, prepared, infos)
         position = min(positions, key=lambda p: p.order)
-        position = replace(position, mapping=self.mapping.fingerprint, columns=first.columns | dict(_renamed(position, first)),
+        position = replace(position, mapping=self.mapping.fingerprint, columns={**first.columns, **dict(_renamed(position, first))},
                            timeline=server.timeline)  # fmt: skip
         self._first = self._first or position
         envelope = Envelope(run, self.manifest.urn)

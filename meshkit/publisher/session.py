@@ -112,7 +112,7 @@ class Session:
             for step in self._spool.feed(lsn, frame):
                 self._take(step)
         now = time.monotonic()
-        if len(self.builder) and now - self._flushed_at >= self.settings.commit_interval_seconds:
+        if self._is_dirty and now - self._flushed_at >= self.settings.commit_interval_seconds:
             self._flush()
         if self._transaction is None:
             self.snapshots.work()
@@ -121,7 +121,7 @@ class Session:
         self._poll(now)
 
     def _patience(self, target: int | None) -> float:
-        if len(self.builder):
+        if self._is_dirty:
             return max(0.0, self._flushed_at + self.settings.commit_interval_seconds - time.monotonic())
         return 0.02 if target is not None or self.snapshots.is_open else 0.2
 
@@ -132,7 +132,7 @@ class Session:
         for sink in self.sinks:  # one that commits by time may be due
             self._wait(self._pool.submit(sink.flush))
         self.confirm()
-        if len(self.builder) or self.position.inner is not None or self._delivered <= self.position.commit_end_lsn:
+        if self._is_dirty or self.position.inner is not None or self._delivered <= self.position.commit_end_lsn:
             return
         due = (
             now - self._idle_at >= self.settings.idle_seconds
@@ -145,7 +145,9 @@ class Session:
 
     def _is_caught_up(self, target: int | None) -> bool:
         return (
-            target is not None and not self.snapshots.is_open and self._transaction is None and not len(self.builder)
+            target is not None and not self.snapshots.is_open
+            and self._transaction is None
+            and not self._is_dirty
             and self.position.inner is None and max(self._delivered, self.position.commit_end_lsn) >= target
         )  # fmt: skip
 
@@ -326,9 +328,14 @@ class Session:
         ):
             self._flush()
 
+    @property
+    def _is_dirty(self) -> bool:
+        """Whether there is something that a chunk would make durable: events, or the progress of a snapshot."""
+        return len(self.builder) > 0 or tuple(self.snapshots.progress) != self.position.snapshots
+
     def _flush(self, *, force: bool = False) -> None:
         """Cut a chunk at the present position, make it durable in every sink, then confirm to the server."""
-        if not len(self.builder) and not force:
+        if not self._is_dirty and not force:
             return
         self.position = replace(
             self.position,
