@@ -6,10 +6,18 @@ import uuid
 
 import psycopg
 import pytest
-from publishing import TABLE, manifest
+from publishing import TABLE, manifest, manifest_text
 
+from meshkit.manifest import Manifest
 from meshkit.publisher import MappingInvalid, MemorySink, MemoryStore, PostgresSource, Publisher, PublisherSettings, set_trace
 
+OUTBOX = """source:
+  database: sales_db
+  outbox:
+    table: public.outbox
+    columns: {key: key, payload: payload, traceparent: traceparent, type: type}
+    types: [order_placed]
+"""
 FAST = PublisherSettings(retry_for_seconds=5)
 
 
@@ -341,13 +349,8 @@ def test_plan_and_doctor_change_nothing_and_tell_all(database):
 def test_an_outbox_publishes_inserts_even_if_they_are_deleted_at_once(database):
     dsn, connection = database
     connection.execute("CREATE TABLE outbox (seq bigserial PRIMARY KEY, key jsonb, payload jsonb, traceparent text, type text)")
-    from meshkit.manifest import Manifest
-
-    text = manifest().dump().split("source:")[0]
-    product = Manifest.parse(
-        text + "source:\n  database: d\n  outbox: {table: public.outbox, columns: {key: key, payload: payload, traceparent: traceparent, "
-        "type: type}, types: [order_placed]}\n"
-    ) if "source:" in manifest().dump() else None  # fmt: skip
+    head = manifest_text().split("source:")[0]
+    product = Manifest.parse(head + OUTBOX)
     store = MemoryStore()
     assert run(dsn, store, product).stop_reason == "caught_up"
     with connection.transaction():

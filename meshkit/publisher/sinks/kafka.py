@@ -94,7 +94,11 @@ class KafkaSink:
         self.close(abort=True)
         self._portal = Portal("meshkit-kafka")
         self._run, self._pending = run, []
-        self._durable = self._guarded(self._open(run))
+        try:
+            self._durable = self._guarded(self._open(run))
+        except BaseException:
+            self.close(abort=True)
+            raise
         return self._durable
 
     def peek(self, run: RunContext) -> Position | None:
@@ -310,10 +314,10 @@ class KafkaSink:
         producer, acks = self._producer, []
         batch = producer.create_batch()
         for _, _, key, value, timestamp, headers in records:
-            if batch.append(timestamp=timestamp, key=key, value=value, headers=headers) is None:
+            if batch.append(timestamp=timestamp, key=key, value=value, headers=list(headers)) is None:
                 acks.append(await producer.send_batch(batch, topic, partition=number))
                 batch = producer.create_batch()
-                if batch.append(timestamp=timestamp, key=key, value=value, headers=headers) is None:
+                if batch.append(timestamp=timestamp, key=key, value=value, headers=list(headers)) is None:
                     raise SinkUnavailable(f"an event does not fit a batch of sink {self._name}. Report this")
         acks.append(await producer.send_batch(batch, topic, partition=number))
         await asyncio.gather(*acks)
