@@ -216,6 +216,7 @@ def test_a_streamed_transaction_gives_the_same_events_as_a_plain_one(database, p
     connection.execute("INSERT INTO orders SELECT g, g, repeat('y', 200) FROM generate_series(5001, 10000) g")
     connection.execute("COMMIT")
     other, plain = PostgresSource(dsn, slot="x" + source(dsn).slot, publication=source(dsn).publication), MemoryStore()
+    idle(dsn)
     with psycopg.connect(dsn, autocommit=True) as admin:
         admin.execute("SELECT pg_copy_logical_replication_slot(%s, %s)", (source(dsn).slot, other.slot))
     other.streaming = False
@@ -289,6 +290,12 @@ def test_two_publishers_of_one_slot_the_second_stops(database):
         thread.join()
 
 
+def idle(dsn):
+    """A server process needs a moment to see that its publisher has gone."""
+    while _active(dsn):
+        pass
+
+
 def _active(dsn):
     with psycopg.connect(dsn) as connection:
         return connection.execute("SELECT active FROM pg_replication_slots WHERE slot_name = %s", (source(dsn).slot,)).fetchone()[0]
@@ -299,8 +306,10 @@ def test_a_dropped_or_moved_slot_is_never_silent(database):
     store = MemoryStore()
     run(dsn, store)
     connection.execute("INSERT INTO orders (id) VALUES (1)")
+    idle(dsn)
     connection.execute("SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())", (source(dsn).slot,))
     assert run(dsn, store).stop_reason == "publisher.gap"
+    idle(dsn)
     connection.execute("SELECT pg_drop_replication_slot(%s)", (source(dsn).slot,))
     assert run(dsn, store).stop_reason == "publisher.slot_lost"
     connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (source(dsn).slot,))
