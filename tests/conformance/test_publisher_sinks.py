@@ -9,12 +9,22 @@ import pytest
 
 from meshkit.errors import EnvironmentProblem, MeshkitError
 from meshkit.ports import Chunk, DeadLetter, InnerPosition, Position, RunContext
-from meshkit.publisher import KafkaSink, MemorySink, MemoryStore, NotInThisRelease, ParquetSink, read_changes, read_current
+from meshkit.publisher import (
+    KafkaSink,
+    MemorySink,
+    MemoryStore,
+    NotInThisRelease,
+    ParquetSink,
+    read_changes,
+    read_current,
+)
 from meshkit.publisher.envelope import Envelope, Moment
 from meshkit.types import INT64, STRING, Struct, StructField
 from meshkit.types import Decimal as DecimalType
 
-ROW = Struct((StructField("order_id", INT64, True), StructField("total", DecimalType(10, 2)), StructField("state", STRING)))
+ROW = Struct(
+    (StructField("order_id", INT64, True), StructField("total", DecimalType(10, 2)), StructField("state", STRING))
+)
 
 
 class Bench:
@@ -22,7 +32,18 @@ class Bench:
 
     def __init__(self, make, values):
         domain = f"t{uuid.uuid4().hex[:12]}"
-        self.run = RunContext(domain, f"{domain}.orders", "1.0.0", 1, f"mesh.{domain}.orders.v1", "s", "742", ("order_id",), ROW, "sha256:x")
+        self.run = RunContext(
+            domain,
+            f"{domain}.orders",
+            "1.0.0",
+            1,
+            f"mesh.{domain}.orders.v1",
+            "s",
+            "742",
+            ("order_id",),
+            ROW,
+            "sha256:x",
+        )
         self.make, self._values = make, values
 
     def values(self):
@@ -32,10 +53,22 @@ class Bench:
         at = (lsn, lsn - 1, number)
         moment = Moment.of(f"742:{lsn}", 820_000_000_000_000)
         payload = None if op == "delete" else {"order_id": number, "total": Decimal("99.99"), "state": "ok"}
-        return Envelope(self.run, "urn:mesh:x").encode(op, f"742:{lsn}:{number}", at, moment, {"order_id": number}, payload)
+        return Envelope(self.run, "urn:mesh:x").encode(
+            op, f"742:{lsn}:{number}", at, moment, {"order_id": number}, payload
+        )
 
     def position(self, sequence, lsn=None, inner=None):
-        return Position("742", "s", self.run.product, sequence, 1, lsn or 100 * sequence, "2026-01-01T00:00:00Z", inner, mapping="sha256:x")
+        return Position(
+            "742",
+            "s",
+            self.run.product,
+            sequence,
+            1,
+            lsn or 100 * sequence,
+            "2026-01-01T00:00:00Z",
+            inner,
+            mapping="sha256:x",
+        )
 
 
 @pytest.fixture(params=["memory", "parquet", "kafka"])
@@ -44,6 +77,7 @@ def bench(request, tmp_path):
         store = MemoryStore()
         yield Bench(lambda: MemorySink(store), lambda _: [json.loads(e.key)["order_id"] for e in store.events])
     elif request.param == "parquet":
+
         def make():
             return ParquetSink(str(tmp_path), commit_seconds=0)
 
@@ -115,7 +149,18 @@ def test_what_was_not_flushed_is_gone_after_an_abort(bench):
 def test_dead_letters_and_a_bare_position_are_taken(bench):
     sink = bench.make()
     sink.open(bench.run)
-    letter = DeadLetter("742:x", (100, 99, 0), b"{}", "mapping", "cast_failed", ("total",), ("amount",), "no value", 1_700_000_000_000_000, {"a": "1"})
+    letter = DeadLetter(
+        "742:x",
+        (100, 99, 0),
+        b"{}",
+        "mapping",
+        "cast_failed",
+        ("total",),
+        ("amount",),
+        "no value",
+        1_700_000_000_000_000,
+        {"a": "1"},
+    )
     sink.write(Chunk((), (letter,), bench.position(1)))
     sink.flush()
     sink.write(Chunk((), (), bench.position(2)))
@@ -127,7 +172,9 @@ def test_dead_letters_and_a_bare_position_are_taken(bench):
 def test_the_older_of_two_writers_is_fenced(bench):
     first, second = bench.make(), bench.make()
     if isinstance(first, KafkaSink):
-        pytest.skip("the embedded broker has no transactions and so no fence; on Apache Kafka it is tested under marker jvm")
+        pytest.skip(
+            "the embedded broker has no transactions and so no fence; on Apache Kafka it is tested under marker jvm"
+        )
     first.open(bench.run)
     second.open(bench.run)
     second.write(Chunk((bench.event(1),), (), bench.position(1)))
@@ -185,7 +232,12 @@ def test_missing_topics_are_named_and_an_absent_broker_can_be_retried(kafka_boot
 
 
 def test_an_oversize_event_becomes_a_dead_letter_without_row(kafka_bootstrap):
-    bench = Bench(lambda: KafkaSink(kafka_bootstrap, delivery="at_least_once", create_topics=True, partitions=1, compression="none"), None)
+    bench = Bench(
+        lambda: KafkaSink(
+            kafka_bootstrap, delivery="at_least_once", create_topics=True, partitions=1, compression="none"
+        ),
+        None,
+    )
     sink = bench.make()
     sink.open(bench.run)
     large = replace(bench.event(1), value=b"x" * 1_100_000)

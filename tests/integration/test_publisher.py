@@ -9,7 +9,15 @@ import pytest
 from publishing import TABLE, manifest, manifest_text
 
 from meshkit.manifest import Manifest
-from meshkit.publisher import MappingInvalid, MemorySink, MemoryStore, PostgresSource, Publisher, PublisherSettings, set_trace
+from meshkit.publisher import (
+    MappingInvalid,
+    MemorySink,
+    MemoryStore,
+    PostgresSource,
+    Publisher,
+    PublisherSettings,
+    set_trace,
+)
 
 OUTBOX = """source:
   database: sales_db
@@ -162,7 +170,11 @@ def test_a_where_condition_turns_leaving_rows_into_tombstones(database):
     connection.execute("UPDATE orders SET status = 'open' WHERE id = 1")
     connection.execute("UPDATE orders SET status = 'draft' WHERE id = 2")
     run(dsn, store, product)
-    assert [(e.op, json.loads(e.key)["order_id"]) for e in store.events] == [("insert", 2), ("update", 1), ("delete", 2)]
+    assert [(e.op, json.loads(e.key)["order_id"]) for e in store.events] == [
+        ("insert", 2),
+        ("update", 1),
+        ("delete", 2),
+    ]
 
 
 def test_a_cut_transaction_is_resumed_inside(database):
@@ -195,7 +207,9 @@ def test_unchanged_toasted_values_are_never_lost(database):
     store = MemoryStore()
     run(dsn, store)
     large = uuid.uuid4().hex * 400
-    connection.execute("INSERT INTO orders (id, amount, status) VALUES (1, 1, %s), (2, 2, %s), (3, 3, %s)", (large, large, large))
+    connection.execute(
+        "INSERT INTO orders (id, amount, status) VALUES (1, 1, %s), (2, 2, %s), (3, 3, %s)", (large, large, large)
+    )
     run(dsn, store)
     connection.execute("UPDATE orders SET amount = 5 WHERE id = 1")  # reselected
     connection.execute("UPDATE orders SET amount = 6 WHERE id = 2")
@@ -224,7 +238,9 @@ def test_a_streamed_transaction_gives_the_same_events_as_a_plain_one(database, p
     with psycopg.connect(dsn, autocommit=True) as admin:
         admin.execute(f"ALTER DATABASE {dsn.rpartition('/')[2]} SET logical_decoding_work_mem = '64kB'")
     run(dsn, store)
-    Publisher(manifest(), source=other, sinks=[MemorySink(plain)], settings=settings).run(until="caught_up", adopt_slot=True)
+    Publisher(manifest(), source=other, sinks=[MemorySink(plain)], settings=settings).run(
+        until="caught_up", adopt_slot=True
+    )
     assert len(store.events) == 5000
     assert [(e.event_id, e.value) for e in store.events] == [(e.event_id, e.value) for e in plain.events]
 
@@ -245,7 +261,8 @@ def test_snapshot_and_stream_together_end_in_the_table(database):
                     writer.execute("DELETE FROM orders WHERE id = %s", (key,))
                 else:
                     writer.execute(
-                        "INSERT INTO orders VALUES (%s, %s, 'w') ON CONFLICT (id) DO UPDATE SET amount = excluded.amount", (key, number)
+                        "INSERT INTO orders VALUES (%s, %s, 'w') ON CONFLICT (id) DO UPDATE SET amount = excluded.amount",
+                        (key, number),
                     )
 
     thread = threading.Thread(target=write)
@@ -298,7 +315,9 @@ def idle(dsn):
 
 def _active(dsn):
     with psycopg.connect(dsn) as connection:
-        return connection.execute("SELECT active FROM pg_replication_slots WHERE slot_name = %s", (source(dsn).slot,)).fetchone()[0]
+        return connection.execute(
+            "SELECT active FROM pg_replication_slots WHERE slot_name = %s", (source(dsn).slot,)
+        ).fetchone()[0]
 
 
 def test_a_dropped_or_moved_slot_is_never_silent(database):
@@ -348,7 +367,9 @@ def test_plan_and_doctor_change_nothing_and_tell_all(database):
     dsn, connection = database
     publisher = Publisher(manifest(), source=source(dsn), sinks=[MemorySink()])
     plan = publisher.plan()
-    assert plan.statements[0].endswith('FOR TABLE "public"."orders" ("id", "amount", "status") WITH (publish_via_partition_root = true)')
+    assert plan.statements[0].endswith(
+        'FOR TABLE "public"."orders" ("id", "amount", "status") WITH (publish_via_partition_root = true)'
+    )
     assert plan.topic == "mesh.sales.orders.v1"
     assert publisher.doctor().ok
     assert connection.execute("SELECT count(*) FROM pg_publication").fetchone() == (0,)
@@ -357,7 +378,9 @@ def test_plan_and_doctor_change_nothing_and_tell_all(database):
 
 def test_an_outbox_publishes_inserts_even_if_they_are_deleted_at_once(database):
     dsn, connection = database
-    connection.execute("CREATE TABLE outbox (seq bigserial PRIMARY KEY, key jsonb, payload jsonb, traceparent text, type text)")
+    connection.execute(
+        "CREATE TABLE outbox (seq bigserial PRIMARY KEY, key jsonb, payload jsonb, traceparent text, type text)"
+    )
     head = manifest_text().split("source:")[0]
     product = Manifest.parse(head + OUTBOX)
     store = MemoryStore()

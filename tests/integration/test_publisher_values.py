@@ -81,7 +81,10 @@ EXPRESSIONS = [
     "n::numeric(8,2)", "a::numeric / 3", "x::int", "x::numeric", "a::double precision", "f::text", "s = t", "a::bigint * 4000000000", "f::int",
 ]  # fmt: skip
 small = st.integers(-40, 40)
-numerics = st.one_of(small.map(Decimal), st.decimals(allow_nan=False, allow_infinity=False, places=3, min_value=-(10**9), max_value=10**9))
+numerics = st.one_of(
+    small.map(Decimal),
+    st.decimals(allow_nan=False, allow_infinity=False, places=3, min_value=-(10**9), max_value=10**9),
+)
 texts = st.text(st.sampled_from(" aBcé\u00df1_"), max_size=6)
 rows = st.fixed_dictionaries({
     "a": st.one_of(st.none(), small, st.integers(-(2**31), 2**31 - 1)), "b": st.one_of(st.none(), small, st.integers(-(2**15), 2**15 - 1)),
@@ -107,7 +110,9 @@ def test_expressions_are_evaluated_as_postgres_does(connection, row):
         except RowFailure:
             ours = "error"
         try:
-            theirs = connection.execute(f"SELECT ({text.replace('%', '%%')})::text FROM (SELECT {columns}) AS r", row).fetchone()[0]
+            theirs = connection.execute(
+                f"SELECT ({text.replace('%', '%%')})::text FROM (SELECT {columns}) AS r", row
+            ).fetchone()[0]
         except psycopg.errors.DataError:
             theirs = "error"
         assert ours == theirs, text
@@ -121,7 +126,9 @@ def test_stream_and_snapshot_give_equal_records_of_every_type(fresh_database):
         "i2: int16\nd: date\nti: time\nts: timestamp\ntz: timestamptz\nj: json\nby: bytes\nu: string\nf4: float32\nf8: float64\nb: bool\n"
         "iv: string\nar: list<int32>\nip: string\nfree: decimal(12,3)"
     )
-    mapped = "\n".join(f"{n}: {n}" for n in ("i2", "d", "ti", "ts", "tz", "j", "by", "u", "f4", "f8", "b", "iv", "ar", "ip"))
+    mapped = "\n".join(
+        f"{n}: {n}" for n in ("i2", "d", "ti", "ts", "tz", "j", "by", "u", "f4", "f8", "b", "iv", "ar", "ip")
+    )
     product = manifest(fields=fields, map=mapped + "\nfree: {column: free, cast: 'decimal(12,3)'}")
     name = "s" + dsn.rpartition("/")[2]
     row = (
@@ -139,7 +146,9 @@ def test_stream_and_snapshot_give_equal_records_of_every_type(fresh_database):
             from meshkit.publisher import PostgresSource
 
             source = PostgresSource(dsn, slot=name, publication=name)
-            return Publisher(product, source=source, sinks=[MemorySink(store)], settings=PublisherSettings(retry_for_seconds=3)).run(until="caught_up")
+            return Publisher(
+                product, source=source, sinks=[MemorySink(store)], settings=PublisherSettings(retry_for_seconds=3)
+            ).run(until="caught_up")
 
         store = MemoryStore()
         publish(store)
@@ -161,5 +170,3 @@ def test_stream_and_snapshot_give_equal_records_of_every_type(fresh_database):
 def test_values_that_json_cannot_hold_follow_the_rule_of_their_field():
     assert isinstance(decoder(PgType("float8", ""))(b"\x7f\xf0" + bytes(6)), Unrepresentable)
     assert math.isfinite(decoder(PgType("float8", ""))(bytes(8)))
-
-

@@ -12,12 +12,27 @@ from meshkit.publisher.position import format_lsn, parse_lsn, position_from_json
 from meshkit.types import BYTES, FLOAT64, INT64, JSON, STRING, TIMESTAMP, TIMESTAMPTZ, Struct, StructField
 from meshkit.types import Decimal as DecimalType
 
-ROW = Struct((StructField("order_id", INT64, True), StructField("total", DecimalType(10, 2)), StructField("state", STRING)))
+ROW = Struct(
+    (StructField("order_id", INT64, True), StructField("total", DecimalType(10, 2)), StructField("state", STRING))
+)
 COMMIT, CHANGE = parse_lsn("0/1A2B3C8"), parse_lsn("0/1A2B2F0")
 
 
 def envelope(row=ROW):
-    return Envelope(RunContext("sales", "sales.orders", "1.0.0", 1, topic_of("sales", "orders", 1), "s", "7423190845613071234", ("order_id",), row), "urn:mesh:sales:orders")
+    return Envelope(
+        RunContext(
+            "sales",
+            "sales.orders",
+            "1.0.0",
+            1,
+            topic_of("sales", "orders", 1),
+            "s",
+            "7423190845613071234",
+            ("order_id",),
+            row,
+        ),
+        "urn:mesh:sales:orders",
+    )
 
 
 def moment(us=1_766_916_000_000_000 - PG_EPOCH_US, **options):
@@ -76,7 +91,9 @@ def test_instants_are_utc_with_z_and_wall_clocks_without_zone():
 
     row = Struct((StructField("order_id", INT64, True), StructField("a", TIMESTAMPTZ), StructField("b", TIMESTAMP)))
     there = datetime(2026, 1, 1, 2, tzinfo=timezone(timedelta(hours=2)))
-    event = envelope(row).encode("insert", "i", (1, 1, 0), moment(), {"order_id": 1}, {"a": there, "b": datetime(2026, 1, 1, 2)})
+    event = envelope(row).encode(
+        "insert", "i", (1, 1, 0), moment(), {"order_id": 1}, {"a": there, "b": datetime(2026, 1, 1, 2)}
+    )
     assert b'{"a":"2026-01-01T00:00:00Z","b":"2026-01-01T02:00:00"}' in event.value
 
 
@@ -84,10 +101,30 @@ lsns = st.integers(0, 2**64 - 1)
 
 
 @settings(deadline=None, max_examples=80)
-@given(lsns, st.one_of(st.none(), st.builds(InnerPosition, lsns, lsns, st.integers(0, 10**6))), st.lists(st.integers(0, 2**32 - 1), max_size=3))
+@given(
+    lsns,
+    st.one_of(st.none(), st.builds(InnerPosition, lsns, lsns, st.integers(0, 10**6))),
+    st.lists(st.integers(0, 2**32 - 1), max_size=3),
+)
 def test_positions_come_back_from_json_and_keep_their_order(lsn, inner, xids):
     snapshots = (SnapshotProgress("01", "public.t", cursor=("a", "1"), upto=("z", "9"), chunks=3),)
-    position = Position("742", "s", "sales.orders", 7, 1, lsn, "2026-01-01T00:00:00Z", inner, tuple(xids), 3, "sha256:x", {"oid": 1}, {}, (), snapshots)
+    position = Position(
+        "742",
+        "s",
+        "sales.orders",
+        7,
+        1,
+        lsn,
+        "2026-01-01T00:00:00Z",
+        inner,
+        tuple(xids),
+        3,
+        "sha256:x",
+        {"oid": 1},
+        {},
+        (),
+        snapshots,
+    )
     assert position_from_json(position_to_json(position), system_id="742", slot="s", product="sales.orders") == position
     assert parse_lsn(format_lsn(lsn)) == lsn
     assert position_key(position) == b'{"system_id":"742","slot":"s","product":"sales.orders"}'

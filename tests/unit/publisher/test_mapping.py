@@ -3,7 +3,16 @@
 import pytest
 from publishing import manifest
 
-from meshkit.publisher import MappingInvalid, NotInThisRelease, PostgresSource, TableMapping, col, compile_mapping, const, nest
+from meshkit.publisher import (
+    MappingInvalid,
+    NotInThisRelease,
+    PostgresSource,
+    TableMapping,
+    col,
+    compile_mapping,
+    const,
+    nest,
+)
 from meshkit.publisher.expressions import ExpressionError, parse_expression
 
 
@@ -22,7 +31,12 @@ def test_a_good_mapping_reads_only_what_it_names():
 
 def test_all_problems_come_at_once_with_line_and_column():
     found = problems(
-        manifest(fields="placed: {type: date, required: true}", state="{expr: 'now()'}", map="totl: amount", table_options="where: 'a +'")
+        manifest(
+            fields="placed: {type: date, required: true}",
+            state="{expr: 'now()'}",
+            map="totl: amount",
+            table_options="where: 'a +'",
+        )
     )
     assert [d.code for d in found] == ["publisher.mapping_invalid"] * 4
     text = "\n".join(map(str, found))
@@ -48,7 +62,9 @@ def test_personal_data_without_guard_is_refused_unless_marked_clear():
     (found,) = problems(manifest(fields=fields, map="email: mail"))
     assert found.code == "publisher.unguarded_field"
     assert compile_mapping(manifest(fields=fields, map="email: mail"), guards=[Guard()])
-    assert compile_mapping(manifest(fields=fields.replace("type: string", "type: string, publish: clear"), map="email: mail"))
+    assert compile_mapping(
+        manifest(fields=fields.replace("type: string", "type: string, publish: clear"), map="email: mail")
+    )
 
 
 def test_a_key_field_is_never_computed():
@@ -71,7 +87,9 @@ def test_structs_are_nested_and_consts_are_checked():
     assert "const of `rate` does not fit" in problems(manifest(fields=fields), bad)[0].message
 
 
-@pytest.mark.parametrize("text", ["a, b", "sum(a)", "(select 1)", "a as b", "a from t", "t.a", "a ~ 'x'", "1 = any(b)", "a limit 1"])
+@pytest.mark.parametrize(
+    "text", ["a, b", "sum(a)", "(select 1)", "a as b", "a from t", "t.a", "a ~ 'x'", "1 = any(b)", "a limit 1"]
+)
 def test_sql_outside_the_subset_is_refused(text):
     with pytest.raises(ExpressionError):
         parse_expression(text)

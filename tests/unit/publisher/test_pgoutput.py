@@ -25,10 +25,21 @@ def tuple_bytes(values):
 
 
 def insert(relation, values, xid=None):
-    return b"I" + (struct.pack(">I", xid) if xid is not None else b"") + struct.pack(">I", relation) + b"N" + tuple_bytes(values)
+    return (
+        b"I"
+        + (struct.pack(">I", xid) if xid is not None else b"")
+        + struct.pack(">I", relation)
+        + b"N"
+        + tuple_bytes(values)
+    )
 
 
-values = st.lists(st.one_of(st.none(), st.just(p.UNCHANGED), st.binary(max_size=30), st.text(st.characters(codec="utf-8"), max_size=10)), max_size=8)
+values = st.lists(
+    st.one_of(
+        st.none(), st.just(p.UNCHANGED), st.binary(max_size=30), st.text(st.characters(codec="utf-8"), max_size=10)
+    ),
+    max_size=8,
+)
 
 
 @settings(deadline=None, max_examples=100)
@@ -56,7 +67,14 @@ def test_messages_of_every_kind_are_read():
     assert p.parse(b"T" + struct.pack(">IBII", 2, 1, 7, 8), 1) == p.Truncate((7, 8), 1)
     message = b"M" + struct.pack(">BQ", 1, 9) + b"mesh.x\0" + struct.pack(">I", 2) + b"{}"
     assert p.parse(message, 1) == p.Message(True, 9, "mesh.x", b"{}")
-    relation = b"R" + struct.pack(">I", 7) + b"public\0orders\0d" + struct.pack(">H", 1) + b"\x01id\0" + struct.pack(">Ii", 20, -1)
+    relation = (
+        b"R"
+        + struct.pack(">I", 7)
+        + b"public\0orders\0d"
+        + struct.pack(">H", 1)
+        + b"\x01id\0"
+        + struct.pack(">Ii", 20, -1)
+    )
     assert p.parse(relation, 1) == p.Relation(7, "public", "orders", "d", (p.RelationColumn("id", 20, -1, True),))
     assert p.parse(b"Y" + struct.pack(">I", 9) + b"public\0mood\0", 1) == p.TypeName(9, "public", "mood")
     with pytest.raises(ProtocolError):
@@ -83,7 +101,12 @@ def test_a_streamed_transaction_gives_what_survived_its_subtransactions(tmp_path
 
 def test_a_rolled_back_streamed_transaction_leaves_nothing():
     transactions = Transactions()
-    for lsn, frame in [(1, b"S" + struct.pack(">IB", 50, 1)), (1, insert(7, [b"a"], 50)), (1, b"E"), (2, b"A" + struct.pack(">II", 50, 50))]:
+    for lsn, frame in [
+        (1, b"S" + struct.pack(">IB", 50, 1)),
+        (1, insert(7, [b"a"], 50)),
+        (1, b"E"),
+        (2, b"A" + struct.pack(">II", 50, 50)),
+    ]:
         assert list(transactions.feed(lsn, frame)) == []
     assert transactions.spooled_bytes == 0
     transactions.close()
