@@ -19,19 +19,30 @@ if TYPE_CHECKING:
 __all__ = [
     "AuditRecord",
     "AuditSink",
+    "BatchGuard",
+    "ChangeSource",
+    "Chunk",
     "ColumnDecision",
     "Consumer",
     "ConsumerLookup",
     "ConsumerSet",
+    "DeadLetter",
     "Decider",
     "Decision",
+    "Event",
     "Grant",
     "Grants",
+    "GuardResult",
+    "InnerPosition",
     "MaskCompiler",
+    "Position",
     "Principal",
     "QueryLog",
     "QueryLogRecord",
     "RowFilter",
+    "RunContext",
+    "Sink",
+    "SnapshotProgress",
 ]
 
 
@@ -241,6 +252,207 @@ class AuditSink(Protocol):
 
     def append(self, record: AuditRecord) -> None:
         """Chain and store one record. Raises: `MeshkitError`; the query is then denied."""
+
+
+# Streams of changes: the publisher reads a source and writes sinks --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class InnerPosition:
+    """Last published change of a transaction that was cut: its commit, the change, and the number among changes of that LSN."""
+
+    commit_lsn: int
+    change_lsn: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotProgress:
+    """How far a snapshot of one table is: `cursor` holds the last key read in PostgreSQL text form; `upto` bounds the keys."""
+
+    id: str
+    table: str
+    kind: Literal["initial"] = "initial"
+    phase: Literal["rows", "done"] = "rows"
+    cursor: tuple[str, ...] | None = None
+    upto: tuple[str, ...] | None = None
+    chunks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Up to where everything is published. Source: publisher section 4 (`meshkit.publisher.position/1`).
+
+    `commit_end_lsn` is the end of the last transaction of which everything is published, `inner` the last published change of the one
+    cut after it. Positions order by `order`; an LSN is a number here and text (`0/1A2B3C8`) in JSON.
+    """
+
+    system_id: str
+    slot: str
+    product: str
+    sequence: int
+    timeline: int
+    commit_end_lsn: int
+    commit_time: str
+    inner: InnerPosition | None = None
+    unseen_xids: tuple[int, ...] = ()
+    topic_partitions: int | None = None
+    mapping: str = ""
+    publication: Mapping[str, Any] = field(default_factory=dict)
+    columns: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    signals: tuple[str, ...] = ()
+    snapshots: tuple[SnapshotProgress, ...] = ()
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """Rises with every published change."""
+        inner = self.inner
+        return (self.commit_end_lsn, inner.change_lsn, inner.index) if inner else (self.commit_end_lsn, 0, -1)
+
+    def covers(self, commit_lsn: int, change_lsn: int, index: int) -> bool:
+        """Whether that change is published already."""
+        if commit_lsn < self.commit_end_lsn:
+            return True
+        inner = self.inner
+        return (
+            inner is not None
+            and commit_lsn == inner.commit_lsn
+            and (change_lsn, index) <= (inner.change_lsn, inner.index)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One public record, encoded: `value` is None for a tombstone. `payload` and `key_values` hold natural Python values.
+
+    `at` is `(commit_lsn, change_lsn, index)` for a change of the stream, `(snapshot id, chunk, row)` for a row of a snapshot.
+    """
+
+    op: Literal["insert", "update", "delete", "snapshot", "event", "truncate"]
+    event_id: str
+    trace_id: str
+    timestamp: str
+    timestamp_us: int
+    at: tuple[Any, int, int]
+    key: bytes
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    key_values: Mapping[str, Any]
+    payload: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A row that could not be published. `row` has the mapped columns in PostgreSQL text form and is private to the domain."""
+
+    id: str
+    at: tuple[Any, int, int]
+    key: bytes
+    stage: Literal["decode", "mapping", "guard", "encode", "size"]
+    code: str
+    fields: tuple[str, ...]
+    columns: tuple[str, ...]
+    message: str
+    timestamp_us: int
+    row: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What becomes durable together: events, dead letters and the position after them."""
+
+    events: tuple[Event, ...]
+    dead_letters: tuple[DeadLetter, ...]
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What a sink knows of the run that writes to it."""
+
+    domain: str
+    product: str  # domain.name
+    version: str
+    major: int
+    topic: str
+    slot: str
+    system_id: str
+    key: tuple[str, ...]
+    row_type: Any  # meshkit.types.Struct of the public record
+    mapping: str = ""
+
+
+class Sink(Protocol):
+    """Where events go. Entry-point group `meshkit.sinks`. Errors: `EnvironmentProblem` is retried, any other stops the run."""
+
+    @property
+    def name(self) -> str:
+        """For messages and status."""
+
+    def open(self, run: RunContext) -> Position | None:
+        """Fence other writers, resolve in-doubt work, return the last durable position."""
+
+    def peek(self, run: RunContext) -> Position | None:
+        """The last durable position, without fencing anyone: for `status` from any process."""
+
+    def write(self, chunk: Chunk) -> None:
+        """Take a chunk; everything of it becomes durable together or not at all. May buffer."""
+
+    def flush(self) -> None:
+        """Make durable what is due."""
+
+    def durable(self) -> Position | None:
+        """Monotone: what survives a crash right now."""
+
+    def keys(self) -> Iterator[pa.RecordBatch]:
+        """Live public keys."""
+
+    def close(self, *, abort: bool) -> None:
+        """Make everything durable and let go; with `abort`, drop what is not durable yet."""
+
+
+class ChangeSource(Protocol):
+    """A database whose committed changes can be followed. Entry-point group `meshkit.sources`.
+
+    The runner calls, in this order: `connect`, `prepare`, `start`, then `receive` and `confirm`, at last `close`.
+    """
+
+    def connect(self) -> Any:
+        """Identity of the server: system id, timeline, version. Raises: `EnvironmentProblem`."""
+
+    def prepare(self, spec: Any, *, has_position: bool, adopt_slot: bool) -> Any:
+        """Make or verify slot and publication. Raises: errors that stop the run."""
+
+    def start(self) -> None:
+        """Begin to stream at what was last confirmed."""
+
+    def receive(self, timeout_seconds: float) -> list[tuple[int, bytes]]:
+        """Frames with their LSN that came in, at most a few MiB; empty after the timeout."""
+
+    def confirm(self, lsn: int) -> None:
+        """Everything below `lsn` is durable in every sink."""
+
+    def close(self) -> None:
+        """Let go of the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardResult:
+    """Rows of the same schema and length, and the numbers (from 0) of rejected rows with a reason code each."""
+
+    rows: pa.RecordBatch
+    rejected: Mapping[int, str] = field(default_factory=dict)
+
+
+class BatchGuard(Protocol):
+    """Contract checks and publish-time masks, as the mesh introduces them; `covers` names the fields it protects."""
+
+    @property
+    def covers(self) -> frozenset[str]:
+        """Fields whose personal data this guard masks."""
+
+    def apply(self, rows: pa.RecordBatch) -> GuardResult:
+        """Check and mask rows."""
 
 
 # Iterables used in several signatures

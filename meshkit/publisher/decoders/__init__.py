@@ -1,0 +1,1 @@
+"""Wire formats of PostgreSQL: messages of pgoutput, binary values."""

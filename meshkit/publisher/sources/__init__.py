@@ -1,0 +1,1 @@
+"""Databases whose changes are followed."""
