@@ -165,12 +165,12 @@ def _streamed(world: World, connect: Callable[[str], Any]) -> dict[str, Any]:
     source = mesh.config.sources["sales_pg"]
     assert isinstance(source, PostgresSource)
     dsn = source.dsn.reveal()
-    publisher = Publisher.from_config(manifest, mesh.config)
-    publisher.run(until="caught_up").raise_for_failure()
+    first = Publisher.from_config(manifest, mesh.config).run(until="caught_up")
+    expect(first.exit_code == 0, f"a publisher that catches up, not: {first.to_text()}")
     with connect(dsn) as connection:
         connection.execute("INSERT INTO orders (id, amount, status) VALUES (1, 99.99, 'completed')")
-    publisher = Publisher.from_config(manifest, mesh.config)
-    publisher.run(until="caught_up").raise_for_failure()
+    second = Publisher.from_config(manifest, mesh.config).run(until="caught_up")
+    expect(second.exit_code == 0, f"a publisher that catches up, not: {second.to_text()}")
     assert world.stack.endpoints.kafka_bootstrap is not None
     events = read_events(world.stack.endpoints.kafka_bootstrap, "mesh.sales.orders.v1")
     found: dict[str, Any] = next(e for e in events if e["payload"]["order_id"] == 1)
