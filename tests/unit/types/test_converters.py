@@ -125,3 +125,82 @@ def test_exact_types_ride_along_in_arrow_metadata():
 
 def test_quoting_doubles_quotes():
     assert quote('a"b') == '"a""b"'
+
+
+@settings(deadline=None, max_examples=120)
+@given(types)
+def test_json_schema_carries_every_type(data_type):
+    from meshkit.types.json_schema import from_json_schema, to_json_schema
+
+    assert from_json_schema(to_json_schema(data_type)) == data_type
+
+
+def test_json_schemas_accept_values_of_their_type():
+    import jsonschema_rs
+
+    from meshkit.types.json_schema import to_json_schema
+
+    row = parse_type(
+        "struct<id: int32 required, total: decimal(5,2), tags: list<string>, at: timestamptz, day: date, attrs: map<string, int8>>"
+    )
+    validator = jsonschema_rs.validator_for(
+        {"$schema": "https://json-schema.org/draft/2020-12/schema", **to_json_schema(row)}
+    )
+    good = {
+        "id": 1,
+        "total": 999.99,
+        "tags": ["a", None],
+        "at": "2026-11-24T09:00:00Z",
+        "day": "2026-11-24",
+        "attrs": {"a": 1},
+    }
+    assert validator.is_valid(good)
+    for bad in ({}, good | {"id": 2**31}, good | {"total": 1001}, good | {"attrs": {"a": 200}}, good | {"tags": [1]}):
+        assert not validator.is_valid(bad)
+
+
+def test_foreign_json_schemas_have_their_natural_type():
+    from meshkit.types.json_schema import from_json_schema
+
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "integer"}, "b": {"type": ["string", "null"], "format": "uuid"}},
+        "required": ["a"],
+    }
+    assert from_json_schema(schema) == parse_type("struct<a: int64 required, b: uuid>")
+    with pytest.raises(TypeConversionError):
+        from_json_schema({"anyOf": [{"type": "string"}, {"type": "integer"}]})
+
+
+@settings(deadline=None, max_examples=80)
+@given(types)
+def test_pydantic_annotations_carry_every_type(data_type):
+    from pydantic import TypeAdapter
+
+    from meshkit.types.pydantic import from_annotation, to_annotation
+
+    annotation = to_annotation(data_type)
+    TypeAdapter(annotation)
+    assert from_annotation(annotation) == data_type
+
+
+def test_a_model_is_a_row_type():
+    from datetime import datetime
+    from typing import Literal
+
+    from pydantic import BaseModel, Field
+
+    from meshkit.types.pydantic import from_annotation
+
+    class Line(BaseModel):
+        sku: str
+
+    class Order(BaseModel):
+        id: int
+        total: __import__("decimal").Decimal = Field(max_digits=12, decimal_places=2)
+        state: Literal["open", "paid"]
+        at: datetime | None = None
+        lines: list[Line]
+
+    expected = "struct<id: int64 required, total: decimal(12,2) required, state: string required, at: timestamptz, lines: list<struct<sku: string required> required> required>"
+    assert from_annotation(Order) == parse_type(expected)
