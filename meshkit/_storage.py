@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,7 +18,16 @@ from typing import Any, Literal
 
 from meshkit.errors import EnvironmentProblem, MeshkitError, MissingExtra
 
-__all__ = ["Commit", "CommitConflict", "CommitLog", "DataFile", "fixed_part", "open_filesystem"]
+__all__ = [
+    "Commit",
+    "CommitConflict",
+    "CommitLog",
+    "DataFile",
+    "StorageProblem",
+    "fixed_part",
+    "open_filesystem",
+    "store_errors",
+]
 
 _MAGIC = re.compile(r"[*?\[{]")
 
@@ -130,7 +140,7 @@ class CommitLog:
             )
         except FileNotFoundError:
             return []
-        except (OSError, PermissionError) as error:
+        except store_errors() as error:
             raise StorageProblem(
                 f"{self.url} can't be listed ({type(error).__name__}). Check endpoint and credentials in `sources`"
             ) from None
@@ -144,7 +154,7 @@ class CommitLog:
         """One commit. Raises: `StorageProblem` if it can't be read, `MeshkitError` if it is damaged."""
         try:
             text = self.filesystem.cat_file(self.path(f"_commits/{sequence:020d}.json"))
-        except OSError as error:
+        except store_errors() as error:
             raise StorageProblem(
                 f"commit {sequence} of {self.url} can't be read ({type(error).__name__}). Check the store"
             ) from None
@@ -169,10 +179,13 @@ class CommitLog:
 
     def current_files(self) -> Sequence[DataFile]:
         """Files that make up the table now: those of the last snapshot and of the changes after it."""
-        files: list[DataFile] = []
-        for commit in self.since():
-            files = [*commit.files] if commit.mode == "snapshot" else [*files, *commit.files]
-        return files
+        parts: list[tuple[DataFile, ...]] = []
+        for sequence in reversed(self.sequences()):
+            commit = self.read(sequence)
+            parts.append(commit.files)
+            if commit.mode == "snapshot":
+                break
+        return [f for part in reversed(parts) for f in part]
 
     def append(self, commit: Commit) -> None:
         """Make `commit` visible, exactly if no commit of that sequence is there. Its files must be in place.
@@ -183,10 +196,10 @@ class CommitLog:
         body = json.dumps(commit.to_json(), separators=(",", ":")).encode()
         try:
             created = self._put_if_absent(path, body)
-        except OSError as error:
+        except store_errors() as error:
             raise StorageProblem(
                 f"{self.url} can't be written ({type(error).__name__}). Check endpoint, credentials and space"
-            ) from error
+            ) from None
         if not created:
             raise CommitConflict(
                 f"commit {commit.sequence} of {self.url} exists already: another writer was first. Run again"
@@ -221,6 +234,15 @@ class CommitLog:
                 return False
             raise OSError(type(error).__name__) from error
         return True
+
+
+def store_errors() -> tuple[type[Exception], ...]:
+    """What a file system raises when it can't be used: botocore's connection errors are no OSError."""
+    if "botocore" not in sys.modules:
+        return (OSError,)
+    from botocore.exceptions import BotoCoreError
+
+    return (OSError, BotoCoreError)
 
 
 def _put_local(target: Path, body: bytes) -> bool:

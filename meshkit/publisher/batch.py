@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from meshkit._storage import Commit, CommitLog, DataFile
+from meshkit._storage import Commit, CommitLog, DataFile, StorageProblem, store_errors
 from meshkit.log import get_logger
 
 if TYPE_CHECKING:
@@ -250,12 +250,16 @@ def _upload(
 
 def _put(commit_log: CommitLog, path: Path, relative: str) -> None:
     target = commit_log.path(relative)
-    commit_log.filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
-    commit_log.filesystem.put_file(str(path), target)
+    try:
+        commit_log.filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
+        commit_log.filesystem.put_file(str(path), target)
+    except store_errors() as error:
+        hint = "Check endpoint, credentials and space; nothing was committed"
+        raise StorageProblem(f"{commit_log.url} can't be written ({type(error).__name__}). {hint}") from None
 
 
 def _remove(commit_log: CommitLog, relative: str) -> None:
     try:
         commit_log.filesystem.rm_file(commit_log.path(relative))
-    except OSError:
+    except store_errors():
         log.warning("staged_file.not_removed", root=commit_log.url, path=relative)
