@@ -129,7 +129,25 @@ def errors() -> str:
     return "\n".join([*lines, ""])
 
 
-PAGES = {"cli.md": cli, "mesh-yaml.md": settings, "manifest.md": manifest, "errors.md": errors}
+def sql() -> str:
+    import yaml
+
+    from meshkit.federation import gate
+
+    functions = yaml.safe_load((Path(gate.__file__).parent / "functions.yaml").read_text())
+    lines = [HEAD, "# SQL\n"]
+    lines.append(
+        "One SELECT, FROM-first query, VALUES, EXPLAIN, DESCRIBE or SHOW TABLES over tables named `domain.product`; WITH (also RECURSIVE), all joins,\n"
+        "LATERAL, windows, QUALIFY, grouping sets, set operations, star EXCLUDE/REPLACE/RENAME, lambdas, nested access. Text compares by code point,\n"
+        "NULLs sort last, `/` is real division. Only these functions and operators may be called; everything else is refused by name.\n"
+    )
+    for kind, names in functions.items():
+        if isinstance(names, list):
+            lines += [f"## {kind}\n", ", ".join(f"`{n}`" for n in names), ""]
+    return "\n".join(lines)
+
+
+PAGES = {"cli.md": cli, "mesh-yaml.md": settings, "manifest.md": manifest, "errors.md": errors, "sql.md": sql}
 
 
 def main():

@@ -276,7 +276,7 @@ def _check_tree(text: str, tree: Any) -> None:
             raise QueryDenied(
                 f"{_shown(text, node)} is not allowed",
                 reason="not_allowed",
-                hint="The reference lists the SQL that is",
+                hint="See docs/reference/sql for the SQL that is",
                 position=position_of(text, node),
             )
         if name == "Anonymous" and (
@@ -285,7 +285,7 @@ def _check_tree(text: str, tree: Any) -> None:
             raise QueryDenied(
                 f"the function {node.name} is not allowed",
                 reason="not_allowed",
-                hint="The reference lists those that are",
+                hint="See docs/reference/sql for those that are",
                 position=position_of(text, node),
             )
         _check_bounds(text, node, name)
