@@ -72,9 +72,16 @@ def test_decoder_and_row_path():
     def baseline():
         """What any publisher in Python pays at least: one JSON document of the same content by the standard library."""
         for number in range(EVENTS):
-            json.dumps({"metadata": {"product": "sales.orders", "op": "insert", "id": number}, "payload": {"a": number, "b": 1.5, "c": "completed"}})
+            json.dumps(
+                {
+                    "metadata": {"product": "sales.orders", "op": "insert", "id": number},
+                    "payload": {"a": number, "b": 1.5, "c": "completed"},
+                }
+            )
 
     parsed, all_of_it, least = cpu_per_event(parse_only), cpu_per_event(whole), cpu_per_event(baseline)
-    print(f"\nframe {parsed:.1f} us/event, frame to encoded event {all_of_it:.1f} us/event, json.dumps {least:.1f} us/event")
+    print(
+        f"\nframe {parsed:.1f} us/event, frame to encoded event {all_of_it:.1f} us/event, json.dumps {least:.1f} us/event"
+    )
     assert parsed < 4 * least
     assert all_of_it < 20 * least

@@ -79,9 +79,16 @@ def kafka(request, tmp_path_factory):
     properties.write_text(PROPERTIES.format(port=port, controller=free_port(), data=folder / "data"))
     environment = {k: v for k, v in os.environ.items() if k != "JAVA_TOOL_OPTIONS"}
     java = ["java", "-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-cp", f"{lib}/*"]
-    found = subprocess.run([*java, "kafka.tools.StorageTool", "random-uuid"], capture_output=True, text=True, check=True, env=environment)
+    found = subprocess.run(
+        [*java, "kafka.tools.StorageTool", "random-uuid"], capture_output=True, text=True, check=True, env=environment
+    )
     identity = found.stdout.split()[-1]
-    subprocess.run([*java, "kafka.tools.StorageTool", "format", "-t", identity, "-c", properties], capture_output=True, check=True, env=environment)
+    subprocess.run(
+        [*java, "kafka.tools.StorageTool", "format", "-t", identity, "-c", properties],
+        capture_output=True,
+        check=True,
+        env=environment,
+    )
     with (folder / "log").open("w") as log:
         server = subprocess.Popen([*java, "kafka.Kafka", properties], stdout=log, stderr=log, env=environment)
     try:
@@ -104,7 +111,9 @@ def committed(bootstrap, topic, partitions=3):
     from meshkit._portal import Portal
 
     async def read():
-        consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, isolation_level="read_committed")
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap, enable_auto_commit=False, isolation_level="read_committed"
+        )
         await consumer.start()
         try:
             parts = [TopicPartition(topic, n) for n in range(partitions)]
@@ -126,17 +135,23 @@ class Bench:
         domain = f"k{uuid.uuid4().hex[:10]}"
         row = Struct((StructField("order_id", INT64, True), StructField("state", STRING)))
         self.bootstrap = bootstrap
-        self.run = RunContext(domain, f"{domain}.orders", "1.0.0", 1, f"mesh.{domain}.orders.v1", "s", "742", ("order_id",), row)
+        self.run = RunContext(
+            domain, f"{domain}.orders", "1.0.0", 1, f"mesh.{domain}.orders.v1", "s", "742", ("order_id",), row
+        )
 
     def sink(self):
         return KafkaSink(self.bootstrap, create_topics=True)
 
     def chunk(self, sequence, *numbers):
         events = tuple(
-            Envelope(self.run, "urn:mesh:x").encode("insert", f"742:{n}", (n, n, 0), Moment.of("742:1", 0), {"order_id": n}, {"order_id": n, "state": "a"})
+            Envelope(self.run, "urn:mesh:x").encode(
+                "insert", f"742:{n}", (n, n, 0), Moment.of("742:1", 0), {"order_id": n}, {"order_id": n, "state": "a"}
+            )
             for n in numbers
         )
-        return Chunk(events, (), Position("742", "s", self.run.product, sequence, 1, sequence * 100, "2026-01-01T00:00:00Z"))
+        return Chunk(
+            events, (), Position("742", "s", self.run.product, sequence, 1, sequence * 100, "2026-01-01T00:00:00Z")
+        )
 
     def seen(self):
         return sorted(json.loads(r.key)["order_id"] for r in committed(self.bootstrap, self.run.topic))
@@ -175,6 +190,10 @@ def test_the_older_of_two_writers_is_fenced_and_its_open_transaction_is_never_se
     assert bench.seen() == [1, 2]
 
 
+def started(publisher):
+    return publisher.status().sinks[0]["commit_end_lsn"] is not None
+
+
 def test_a_publisher_killed_again_and_again_publishes_every_change_exactly_once(kafka, fresh_database, tmp_path):
     dsn, domain = fresh_database(), f"k{uuid.uuid4().hex[:10]}"
     slot = f"s_{domain}"
@@ -183,23 +202,36 @@ def test_a_publisher_killed_again_and_again_publishes_every_change_exactly_once(
         f"sources:\n  sales_db: {{kind: postgres, dsn: env:TEST_DSN, options: {{slot: {slot}, publication: {slot}, snapshot_rows: 50}}}}\n"
         f"  bus: {{kind: kafka, bootstrap: '{kafka}', serves: ['kafka://']}}\n"
     )
-    words = [sys.executable, "-m", "meshkit", "publisher", "run", str(tmp_path / "manifest.yaml"), "--config", str(tmp_path / "mesh.yaml")]
+    words = [
+        sys.executable,
+        "-m",
+        "meshkit",
+        "publisher",
+        "run",
+        str(tmp_path / "manifest.yaml"),
+        "--config",
+        str(tmp_path / "mesh.yaml"),
+    ]
     environment = {**os.environ, "TEST_DSN": dsn}
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(TABLE)
         connection.execute("INSERT INTO orders SELECT g, 0, 'start' FROM generate_series(1, 200) g")
+        publisher = Publisher(
+            manifest(domain), source=PostgresSource(dsn, slot=slot, publication=slot), sinks=[KafkaSink(kafka, create_topics=True)],
+            settings=PublisherSettings(retry_for_seconds=30),
+        )  # fmt: skip
         for turn in range(4):
             process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            until = time.monotonic() + 3.0 + turn * 0.37
+            while not started(publisher):  # a slot without any position would need --adopt-slot
+                assert process.poll() is None
+            until = time.monotonic() + 1.0 + turn * 0.37
             while time.monotonic() < until:
                 connection.execute("INSERT INTO orders SELECT max(id) + 1, 1, 'live' FROM orders")
                 connection.execute("UPDATE orders SET amount = amount + 1 WHERE id %% 50 = %s", (turn,))
                 connection.execute("DELETE FROM orders WHERE id = (SELECT min(id) FROM orders)")
             process.send_signal(signal.SIGKILL)
             process.wait()
-        source = PostgresSource(dsn, slot=slot, publication=slot)
-        sink = KafkaSink(kafka, create_topics=True)
-        report = Publisher(manifest(domain), source=source, sinks=[sink], settings=PublisherSettings(retry_for_seconds=30)).run(until="caught_up")
+        report = publisher.run(until="caught_up")
         assert report.stop_reason == "caught_up", report.message
         rows = dict(connection.execute("SELECT id, amount::float8 FROM orders").fetchall())
     events = committed(kafka, f"mesh.{domain}.orders.v1")

@@ -242,7 +242,8 @@ class KafkaSink:
     async def _read_position(self, run: RunContext, *, fenced: bool) -> Position | None:
         """The newest position of this slot and product: after the fence up to the high watermark, else what is committed by now.
 
-        Never by `end_offsets` on the embedded broker: there they are too small."""
+        Never by `end_offsets` on the embedded broker: there they are too small.
+        """
         kafka = _kafka()
         partition = kafka.TopicPartition(self._topics(run)[2], 0)
         end = None
