@@ -5,6 +5,7 @@ Bound once against the catalog before the run, where every problem is reported a
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal as Number
@@ -59,9 +60,15 @@ class BoundTable:
     def decode(self, values: Sequence[Any], unsent: Any) -> list[Any]:
         """Values of the columns that are read; marks stay. A text value is kept as text by its decoder's kind."""
         row: list[Any] = []
-        for place, decode in zip(self.places, self.decoders, strict=True):
-            value = values[place] if place < len(values) else unsent
-            row.append(decode(value) if type(value) is bytes else self._other(value, len(row)))
+        try:
+            for place, decode in zip(self.places, self.decoders, strict=True):
+                value = values[place] if place < len(values) else unsent
+                row.append(decode(value) if type(value) is bytes else self._other(value, len(row)))
+        except (ValueError, IndexError, struct.error):
+            name = self.names[len(row)]
+            raise RowFailure(
+                "decode_failed", f"column {name} holds bytes that are no {self.types[len(row)].name}", columns=(name,)
+            ) from None
         return row
 
     def _other(self, value: Any, index: int) -> Any:

@@ -247,6 +247,9 @@ def _refuse_twice(tables: Sequence[TableSource], problems: Problems) -> None:
 def _check_guards(manifest: Manifest, target: DataObject, guards: Sequence[BatchGuard], problems: Problems) -> None:
     """Topics have no read-time policy: personal data needs a guard, or a word that it may be seen."""
     covered = frozenset[str]().union(*(g.covers for g in guards))
+    for name in sorted(covered & set(target.key)):
+        problems.add(("schema", manifest.main_object, "fields", name), "mapping_invalid", f"a guard masks key field `{name}`",
+                     "Tombstones would miss masked keys: leave the key clear, or key by another field.")  # fmt: skip
     for path, schema in target.walk():
         dotted = ".".join(path)
         if schema.is_personal and schema.publish != "clear" and not covered & {dotted, path[0]}:
@@ -348,6 +351,17 @@ def _field_plan(name: str, source: FieldSource, schema: Any, path: tuple[Any, ..
             children = _field_plans(source.nest, schema.fields, (*path, "nest"), problems, where=f"nest of {name}")
     if source.kind == "const":
         _check_const(name, source.const, schema, path, problems)
+    for key, value in (source.values or {}).items():
+        _check_const(f"{name}` for `{key}", value, schema, path, problems)
+    if source.otherwise is not None:
+        _check_const(name, source.otherwise, schema, path, problems)
+    if source.unrepresentable == "string" and str(schema.data_type) != "string":
+        problems.add(
+            path,
+            "mapping_invalid",
+            f"`{name}` is no text, so `unrepresentable: string` can't be",
+            "Use null or dead_letter.",
+        )
     required = bool(schema.required or schema.key is not None)
     return FieldPlan(name, schema.data_type, required, source, path, problems.place(path), tree, children)
 
@@ -366,7 +380,7 @@ def _check_const(name: str, value: Any, schema: Any, path: tuple[Any, ...], prob
         problems.add(
             path,
             "mapping_invalid",
-            f"the const of `{name}` does not fit {schema.data_type}",
+            f"the value of `{name}` does not fit {schema.data_type}",
             "Write a value of that type.",
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import Any
 
 from meshkit.errors import MeshkitError
@@ -15,6 +16,7 @@ FORMAT = "meshkit.publisher.position/1"
 _LSN = re.compile(r"^([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})$")
 
 
+@lru_cache(maxsize=4096)
 def format_lsn(lsn: int) -> str:
     """`0/1A2B3C8`."""
     return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from meshkit.log import get_logger
-from meshkit.ports import Chunk, InnerPosition, Position, Sink
+from meshkit.ports import Chunk, DeadLetter, InnerPosition, Position, Sink
 from meshkit.publisher.binding import BoundTable, MissingColumn, bind_table
 from meshkit.publisher.chunks import ChunkBuilder
 from meshkit.publisher.decoders import pgoutput as p
@@ -225,21 +225,25 @@ class Session:
             return
         drafts, letters, touched = self.rows.change(table, message, at, transaction)
         self.snapshots.touch(table.plan.name, touched)
-        self.builder.add(drafts, letters)
-        if self.builder.poison is not None:
-            poison = self.builder.poison
-            raise PublisherStop(
-                f"the change at {format_lsn(at[1])} can't be published ({poison.stage}, {poison.code}, field {', '.join(poison.fields) or '-'}); "
-                "all before it is published. Repair the mapping or the row", code="publisher.poison_row",
-            )  # fmt: skip
-        self.builder.check_ratio()
+        self._add(drafts, letters, at[1])
 
     def _message(self, message: p.Message, transaction: Transaction) -> None:
         if message.prefix == "mesh.traceparent":
             transaction.moment = traced(transaction.moment, message.content.decode("utf-8", "replace"))
         elif message.prefix == "meshkit.marker":
             drafts, letters = self.snapshots.marker(message.content.decode("utf-8", "replace"), transaction.commit_us)
-            self.builder.add(drafts, letters)
+            self._add(drafts, letters, message.lsn)
+
+    def _add(self, drafts: Sequence[Draft], letters: Sequence[DeadLetter], lsn: int) -> None:
+        """Into the chunk. Raises: `PublisherStop` for a poison row under `halt`, or too many dead letters."""
+        self.builder.add(drafts, letters)
+        poison = self.builder.poison
+        if poison is not None:
+            raise PublisherStop(
+                f"the change at {format_lsn(lsn)} can't be published ({poison.stage}, {poison.code}, field {', '.join(poison.fields) or '-'}); "
+                "all before it is published. Repair the mapping or the row", code="publisher.poison_row",
+            )  # fmt: skip
+        self.builder.check_ratio()
 
     def _truncate(self, message: p.Truncate, at: tuple[int, int, int], transaction: Transaction) -> None:
         for number, oid in enumerate(message.relations):
@@ -376,12 +380,14 @@ def _written(sink: Sink, chunk: Chunk) -> None:
 
 
 def _not_yet(chunk: Chunk, position: Position) -> Chunk | None:
-    """What a sink that was ahead at the start lacks of a chunk; None if it has all of it."""
-    read = {s.id: s.chunks for s in position.snapshots}
+    """What a sink that was ahead at the start lacks of a chunk; None if it has all of it.
+
+    Rows of snapshots go to every sink: a chunk that is read again may end at another key, so its number says nothing, and its rows are
+    never older than what the stream brought.
+    """
 
     def is_new(item: Any) -> bool:
-        place, change, index = item.at
-        return not position.covers(place, change, index) if isinstance(place, int) else change >= read.get(place, 0)
+        return not isinstance(item.at[0], int) or not position.covers(*item.at)
 
     events, letters = tuple(filter(is_new, chunk.events)), tuple(filter(is_new, chunk.dead_letters))
     if not events and not letters and chunk.position.order <= position.order:

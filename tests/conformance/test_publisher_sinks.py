@@ -195,7 +195,8 @@ def test_live_keys_leave_out_deleted_ones(bench):
         with pytest.raises(NotInThisRelease):
             next(iter(sink.keys()))
     else:
-        assert [r["order_id"] for batch in sink.keys() for r in batch.to_pylist()] == [2]
+        batches = sink.keys()
+        assert [r["order_id"] for batch in batches for r in batch.to_pylist()] == [2]
     sink.close(abort=False)
 
 

@@ -395,3 +395,89 @@ def test_an_outbox_publishes_inserts_even_if_they_are_deleted_at_once(database):
     assert [(e.op, e.key) for e in store.events] == [("event", b'{"order_id":5}')]
     assert b'"total":10.10' in store.events[0].value
     assert [d.code for d in store.dead_letters] == ["bad_message"]
+
+
+def test_a_guard_masks_and_rejects_before_anything_leaves(database):
+    import pyarrow as pa
+
+    from meshkit.ports import GuardResult
+
+    class Guard:
+        covers = frozenset({"state"})
+
+        def apply(self, rows):
+            masked = pa.array(["***"] * rows.num_rows)
+            rejected = {n: "too_much" for n, total in enumerate(rows.column("total").to_pylist()) if total > 100}
+            return GuardResult(rows.set_column(rows.schema.get_field_index("state"), "state", masked), rejected)
+
+    dsn, connection = database
+    store = MemoryStore()
+    run(dsn, store, guards=[Guard()])
+    connection.execute("INSERT INTO orders (id, amount, status) VALUES (1, 1.50, 'Ana'), (2, 200, 'Eve')")
+    run(dsn, store, guards=[Guard()])
+    assert payloads(store) == [{"order_id": 1, "total": 1.50, "state": "***"}]
+    assert b'"total":1.50' in store.events[0].value
+    assert [(d.stage, d.code) for d in store.dead_letters] == [("guard", "too_much")]
+
+
+def test_state_changes_leaves_out_equal_records_and_keeps_the_others(database):
+    dsn, connection = database
+    product = manifest(options="emit: state_changes")
+    with pytest.raises(MappingInvalid, match="REPLICA IDENTITY FULL"):
+        run(dsn, MemoryStore(), product)
+    connection.execute("ALTER TABLE orders REPLICA IDENTITY FULL")
+    store = MemoryStore()
+    run(dsn, store, product)
+    connection.execute("INSERT INTO orders (id, amount, status) VALUES (1, 1, 'a')")
+    connection.execute("UPDATE orders SET secret = 'other'")
+    connection.execute("UPDATE orders SET status = 'b'")
+    report = run(dsn, store, product)
+    assert report.suppressed == 1
+    assert [e.op for e in store.events] == ["insert", "update"]
+
+
+def test_two_sinks_one_of_which_fails_end_with_the_same_events(database):
+    dsn, connection = database
+    one, two = MemoryStore(), MemoryStore()
+    sinks = [MemorySink(one, name="one"), MemorySink(two, name="two")]
+    connection.execute("INSERT INTO orders SELECT g, g, 'old' FROM generate_series(1, 30) g")
+    settings = PublisherSettings(max_chunk_rows=20, snapshot_rows=10, retry_for_seconds=10)
+    publisher = Publisher(manifest(), source=source(dsn), sinks=sinks, settings=settings)
+    publisher.run(until="caught_up")
+    connection.execute("INSERT INTO orders SELECT g, g, 'new' FROM generate_series(31, 130) g")
+    original, calls = sinks[1].flush, []
+
+    def third_time():
+        calls.append(1)
+        if len(calls) == 3:
+            sinks[1].fail_next()
+        original()
+
+    sinks[1].flush = third_time
+    report = publisher.run(until="caught_up")
+    assert (report.stop_reason, report.restarts) == ("caught_up", 1)
+    assert [e.event_id for e in one.events] == [e.event_id for e in two.events]
+    assert len({e.key for e in two.events}) == len(two.events) == 130
+
+
+def test_a_changed_type_stops_the_run_before_its_first_change(database):
+    dsn, connection = database
+    store = MemoryStore()
+    run(dsn, store)
+    name = source(dsn).publication
+    connection.execute(f'ALTER PUBLICATION "{name}" SET TABLE orders')
+    connection.execute("ALTER TABLE orders ALTER COLUMN amount TYPE numeric(20,5)")
+    connection.execute("INSERT INTO orders (id, amount) VALUES (1, 1)")
+    with pytest.raises(MappingInvalid, match="does not fit field `total`"):
+        run(dsn, store)
+    connection.execute("ALTER TABLE orders ALTER COLUMN amount TYPE numeric(10,2)")
+    assert run(dsn, store).stop_reason == "publisher.column_retyped"
+    assert store.events == []
+
+
+def test_an_unreachable_database_is_retried_and_then_reported():
+    away = PostgresSource("postgresql://nobody:secretword@127.0.0.1:9/none")
+    settings = PublisherSettings(retry_for_seconds=0.2)
+    report = Publisher(manifest(), source=away, sinks=[MemorySink()], settings=settings).run(until="caught_up")
+    assert (report.stop_reason, report.exit_code) == ("publisher.retries_spent", 3)
+    assert "secretword" not in report.message

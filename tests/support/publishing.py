@@ -39,7 +39,7 @@ source:
 TABLE = "CREATE TABLE orders (id bigint PRIMARY KEY, amount numeric(10,2), status text, secret text DEFAULT 'hidden')"
 
 
-def manifest_text(domain="sales", *, fields="", state="status", map="", options="", table_options=""):
+def manifest_text(domain="sales", *, fields="", state="status", map="", options="", table_options=""):  # noqa: A002
     def indented(text, spaces):
         return "\n".join(" " * spaces + line for line in text.splitlines())
 

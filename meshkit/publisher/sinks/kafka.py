@@ -156,7 +156,7 @@ class KafkaSink:
         topic, letters, positions = self._topics(run)
         for name in (topic, letters, positions):
             self._counts[name] = len(await self._producer.partitions_for(name))
-        found = await self._read_position(run)
+        found = await self._read_position(run, fenced=True)
         count = self._counts[topic]
         if found is not None and found.topic_partitions not in {None, count}:
             raise PublisherStop(
@@ -174,7 +174,7 @@ class KafkaSink:
         finally:
             await admin.close()
         self._embedded = cluster["cluster_id"] == EMBEDDED_CLUSTER
-        return await self._read_position(run) if self._topics(run)[2] in known else None
+        return await self._read_position(run, fenced=False) if self._topics(run)[2] in known else None
 
     def _login(self) -> dict[str, Any]:
         given = self.security
@@ -239,13 +239,18 @@ class KafkaSink:
 
     # Positions
 
-    async def _read_position(self, run: RunContext) -> Position | None:
-        """The newest position of this slot and product. Never by `end_offsets` on the embedded broker: there they are too small."""
+    async def _read_position(self, run: RunContext, *, fenced: bool) -> Position | None:
+        """The newest position of this slot and product: after the fence up to the high watermark, else what is committed by now.
+
+        Never by `end_offsets` on the embedded broker: there they are too small.
+        """
         kafka = _kafka()
         partition = kafka.TopicPartition(self._topics(run)[2], 0)
         end = None
         if not self._embedded:
-            async with _consumer(kafka, partition, self.bootstrap, "read_uncommitted", self._login()) as reader:
+            # without the fence a dead writer's open transaction would be waited for until its timeout
+            isolation = "read_uncommitted" if fenced else "read_committed"
+            async with _consumer(kafka, partition, self.bootstrap, isolation, self._login()) as reader:
                 end = (await reader.end_offsets([partition]))[partition]
         last: dict[bytes, bytes | None] = {}
         async with _consumer(
@@ -255,8 +260,8 @@ class KafkaSink:
             while end is None or await reader.position(partition) < end:
                 batch = await reader.getmany(partition, timeout_ms=QUIET_MS)
                 records = batch.get(partition, [])
-                if not records and end is None:
-                    break
+                if not records and (end is None or (reader.last_stable_offset(partition) or 0) >= end):
+                    break  # nothing more to come: what is left are markers and aborted records, over which no position is told
                 last |= {r.key: r.value for r in records}
         return _chosen(last, run)
 
@@ -393,6 +398,7 @@ class _consumer:  # noqa: N801  # reads as a function: `async with _consumer(...
     async def __aenter__(self) -> Any:
         await self._reader.start()
         self._reader.assign([self._partition])
+        await asyncio.sleep(0)  # aiokafka 0.14 raises CancelledError from stop() if its tasks never began to run
         return self._reader
 
     async def __aexit__(self, *_: object) -> None:

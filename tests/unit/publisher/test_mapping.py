@@ -84,7 +84,7 @@ def test_structs_are_nested_and_consts_are_checked():
     good = TableMapping("public.orders", order_id="id", who=nest(id="customer", region="code"), rate=const("1.5"))
     assert ("customer",) in compile_mapping(manifest(fields=fields), [good]).tables[0].columns()
     bad = TableMapping("public.orders", order_id="id", rate=const("x"))
-    assert "const of `rate` does not fit" in problems(manifest(fields=fields), bad)[0].message
+    assert "value of `rate` does not fit" in problems(manifest(fields=fields), bad)[0].message
 
 
 @pytest.mark.parametrize(
