@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from meshkit.controlplane import charts
 from meshkit.controlplane.errors import NotHere
 from meshkit.controlplane.pages.page import Page
-from meshkit.controlplane.schema_rows import schema_rows
+from meshkit.controlplane.schema_rows import schema_view
 from meshkit.controlplane.standing import promise_view
 from meshkit.lineage import lineage_view
 from meshkit.lineage.svg import to_svg
@@ -44,11 +44,11 @@ def product(
     entry = reader.mesh.product(key, principal=reader.principal)
     history = entry.history
     person = next((p for p in manifest.owner.members if p.role == "owner"), None)
-    rows, personal = schema_rows(reader, manifest)
+    schema = schema_view(reader, manifest)
     view = {
         "m": manifest, "s": standing, "person": person, "access": reader.access(key), "promises": promises, "window_days": window.days,
         "numbers": _numbers(reader, manifest), "svg": to_svg(graph, reader.views, gap=72, pitch=60), "alone": len(graph.nodes) == 1,
-        "sql": entry.sql, "rows": rows, "personal": personal, "history": history, "consumers": _consumers(reader, manifest),
+        "sql": entry.sql, "rows": schema.rows, "personal": schema.personal, "seen_for": schema.purpose, "history": history, "consumers": _consumers(reader, manifest),
         "readme": readme(reader, manifest), "trust": evaluation.trust, "unmonitored": evaluation.unmonitored,
         "cause": reader.standings.get(standing.cause) if standing.cause else None, "edges": graph.product_edges, "nodes": graph.nodes,
         "form": form or {}, "problem": problem, "longest": reader.mesh.catalog.desk.settings.longest_days,
