@@ -22,6 +22,7 @@ from meshkit.controlplane.plane import ControlPlane
 from meshkit.controlplane.reader import Reader
 from meshkit.controlplane.security import check_origin
 from meshkit.controlplane.web import read_duration
+from meshkit.errors import UsageError
 from meshkit.lineage import impact as find_impact
 
 __all__ = ["api_routes"]
@@ -57,20 +58,34 @@ class Why(BaseModel):
     reason: str = Field(min_length=1, max_length=500)
 
 
-def api_routes(plane: ControlPlane) -> APIRouter:
+def reader_of(request: Request) -> Reader:
+    """The mesh as the caller sees it."""
+    plane: ControlPlane = request.app.state.plane
+    return plane.reader(request)
+
+
+def writer_of(request: Request) -> Reader:
+    """As `reader_of`, for calls that change something: not from another site's page, not at a past instant."""
+    check_origin(request.headers)
+    reader = reader_of(request)
+    if reader.is_past:
+        raise UsageError("nothing can be changed at a past instant. Leave out `at`", code="controlplane.past")
+    return reader
+
+
+Seen = Annotated[Reader, Depends(reader_of)]
+Writer = Annotated[Reader, Depends(writer_of)]
+
+
+def api_routes() -> APIRouter:
     """Reads and writes of the API."""
     router = APIRouter(prefix="/api/v1")
-    _reads(router, plane)
-    _writes(router, plane)
+    _reads(router)
+    _writes(router)
     return router
 
 
-def _reads(router: APIRouter, plane: ControlPlane) -> None:
-    def reader_of(request: Request) -> Reader:
-        return plane.reader(request)
-
-    Seen = Annotated[Reader, Depends(reader_of)]  # noqa: N806  # a type
-
+def _reads(router: APIRouter) -> None:
     def answer(request: Request, value: dict[str, Any]) -> Response:
         return conditional(request, json_bytes(value), "application/json")
 
@@ -130,13 +145,7 @@ def _manifest(reader: Reader, product: str) -> Any:
     return manifest
 
 
-def _writes(router: APIRouter, plane: ControlPlane) -> None:
-    def writer_of(request: Request) -> Reader:
-        check_origin(request.headers)
-        return plane.reader(request)
-
-    Writer = Annotated[Reader, Depends(writer_of)]  # noqa: N806  # a type
-
+def _writes(router: APIRouter) -> None:
     def answer(value: Any, status: int = 200) -> Response:
         return Response(json_bytes(value.to_json()), status, {"Cache-Control": "no-store"}, "application/json")
 

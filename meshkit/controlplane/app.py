@@ -46,7 +46,8 @@ def create_app(mesh: Mesh, *, dev_principal: str | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.include_router(api_routes(plane))
+    app.state.plane = plane
+    app.include_router(api_routes())
     app.include_router(_service_routes(plane))
     app.include_router(page_routes(plane))
     _errors(app, plane)
@@ -148,21 +149,17 @@ def _errors(app: FastAPI, plane: ControlPlane) -> None:
 def _show(plane: ControlPlane, request: Request, status: int, code: str, detail: str, error: Exception) -> Response:
     """An error as a page, or as a problem for programs."""
     path = request.url.path
-    if (
-        path.startswith("/api/")
-        or path.endswith(".json")
-        or path in {"/healthz", "/metrics"}
-        or path.startswith("/static/")
-    ):
+    if path.startswith(("/api/", "/static/")) or path.endswith(".json") or path in {"/healthz", "/metrics"}:
         return problem(status, code, detail)
     try:
         reader = None if isinstance(error, SignInNeeded) or status in {401, 503} else plane.reader(request)
     except MeshkitError:
         reader = None
-    head = f"{detail.split('. ')[0][:1].upper()}{detail.split('. ')[0][1:]}."
+    first, _, rest = detail.partition(". ")
+    head = f"{first[:1].upper()}{first[1:].removesuffix('.')}."
     view: dict[str, Any] = {
         "head": head,
-        "detail": ". ".join(detail.split(". ")[1:]) or "Nothing was changed.",
+        "detail": rest or "Nothing was changed.",
         "code": code,
         "action": ("/", "Open the overview"),
         "suggestions": [],

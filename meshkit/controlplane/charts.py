@@ -70,12 +70,14 @@ def burn_down(state: IndicatorState, *, end: datetime, window: timedelta) -> str
     if state.budget.allowed <= 0 or not state.spans:
         return ""
     points, bad = _left(state, end - window, end)
-    at = [(38 + 518 * x, 8 + 200 * (1 - min(1.0, max(0.0, y)))) for x, y in points]
+    at = [(48 + 492 * x, 8 + 200 * (1 - min(1.0, max(0.0, y)))) for x, y in points]
     parts = [f'<svg class="chart {words.glyph(state.state)} big" viewBox="0 0 620 232" aria-hidden="true">']
-    for y, kind, text in ((8, "grid", "100 %"), (108, "grid", "50 %"), (158, "goal", "25 %"), (208, "base", "0")):
-        parts.append(f'<path class="{kind}" d="M38 {y}H556"/><text x="32" y="{y + 4}" text-anchor="end">{text}</text>')
+    for level, kind, text in ((8, "grid", "100 %"), (108, "grid", "50 %"), (158, "goal", "25 %"), (208, "base", "0")):
+        parts.append(
+            f'<path class="{kind}" d="M48 {level}H540"/><text x="42" y="{level + 4}" text-anchor="end">{text}</text>'
+        )
     for a, b in bad:
-        x1, x2 = 38 + 518 * a, max(38 + 518 * b, 38 + 518 * a + 1)
+        x1, x2 = 48 + 492 * a, max(48 + 492 * b, 48 + 492 * a + 1)
         parts.append(f'<path class="late" d="M{_n(x1)} 8H{_n(x2)}V208H{_n(x1)}z"/>')
     x, y = at[-1]
     left = words.budget(state.budget.remaining_ratio)
@@ -84,13 +86,13 @@ def burn_down(state: IndicatorState, *, end: datetime, window: timedelta) -> str
     parts.append(
         f'<path class="line" d="M{"L".join(f"{_n(px)} {_n(py)}" for px, py in at)}"/><circle cx="{_n(x)}" cy="{_n(y)}" r="4"/>'
     )
-    parts.append(f'<text class="v" x="565" y="{_n(y + 4)}">{said}</text><text x="565" y="{low}">at risk</text>')
+    parts.append(f'<text class="v" x="548" y="{_n(y + 4)}">{said}</text><text x="548" y="{low}">at risk</text>')
     for weeks in range(1, 5):
         moment = end - timedelta(days=7 * weeks)
         share = 1 - timedelta(days=7 * weeks) / window
         if 0.03 < share < 0.97:
             parts.append(
-                f'<text x="{_n(38 + 518 * share)}" y="226" text-anchor="middle">{words.day(moment, end)}</text>'
+                f'<text x="{_n(48 + 492 * share)}" y="226" text-anchor="middle">{words.day(moment, end)}</text>'
             )
     return "".join([*parts, "</svg>"])
 

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from meshkit.controlplane.reader import Reader
     from meshkit.manifest import Manifest
     from meshkit.manifest.schema import FieldSchema
+    from meshkit.ports import Decision
 
-__all__ = ["SchemaRow", "schema_rows"]
+__all__ = ["SchemaRow", "SchemaView", "schema_view"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +31,18 @@ class SchemaRow:
     column: str
 
 
-def schema_rows(reader: Reader, manifest: Manifest) -> tuple[list[SchemaRow], int]:
-    """Rows in the order of the manifest, and how many fields hold personal data."""
-    decision = None
-    if manifest.id in reader.mesh.manifests:
-        decision = reader.mesh.decider.decide(manifest.id, reader.principal, purpose=None, now=reader.now)
+@dataclass(frozen=True, slots=True)
+class SchemaView:
+    """All rows, how many fields hold personal data, and the purpose under which the reader sees them (None: any)."""
+
+    rows: tuple[SchemaRow, ...]
+    personal: int
+    purpose: str | None = None
+
+
+def schema_view(reader: Reader, manifest: Manifest) -> SchemaView:
+    """Rows in the order of the manifest."""
+    decision, purpose = _decision(reader, manifest)
     several, rows, personal = len(manifest.objects) > 1, [], 0
     for object_name, item in manifest.objects.items():
         for number, (path, field) in enumerate(item.walk()):
@@ -47,15 +55,33 @@ def schema_rows(reader: Reader, manifest: Manifest) -> tuple[list[SchemaRow], in
                 SchemaRow(object_name if several and number == 0 else None, path[-1], len(steps) - 1, _type(field), field.description or field.title or "",
                           _rules(field), seen, sample, path[0])
             )  # fmt: skip
-    return rows, personal
+    return SchemaView(tuple(rows), personal, purpose)
+
+
+def _decision(reader: Reader, manifest: Manifest) -> tuple[Decision | None, str | None]:
+    """The decision without a purpose, else with that of a live grant; None for a product whose policies are not of this mesh."""
+    if manifest.id not in reader.mesh.manifests:
+        return None, None
+    decide = reader.mesh.decider.decide
+    first = decide(manifest.id, reader.principal, purpose=None, now=reader.now)
+    if not first.allow:
+        for grant in reader.mesh.grants.grants_for(reader.principal, manifest.id, at=reader.now):
+            found = decide(manifest.id, reader.principal, purpose=grant.purpose, now=reader.now)
+            if found.allow:
+                return found, grant.purpose
+    return first, None
 
 
 def _seen(
-    reader: Reader, manifest: Manifest, decision: object, object_name: str, path: tuple[str, ...], *, several: bool
+    reader: Reader,
+    manifest: Manifest,
+    decision: Decision | None,
+    object_name: str,
+    path: tuple[str, ...],
+    *,
+    several: bool,
 ) -> tuple[str, str | None]:
-    from meshkit.ports import Decision
-
-    if not isinstance(decision, Decision):
+    if decision is None:
         return "unknown: not of this mesh", None
     if not decision.allow:
         return "nothing: not granted", None
@@ -64,6 +90,8 @@ def _seen(
     found = next((decision.columns[n] for n in names if n in decision.columns), None)
     if found is None or (found.mask == "clear" and found.only_rows is None):
         return "as it is", None
+    if found.reason == "not granted":
+        return "nothing: not granted", None
     try:
         address = (
             f"{manifest.id}.{f'{object_name}.' if several and object_name != manifest.main_object else ''}{path[0]}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from fastapi import APIRouter
@@ -25,7 +25,7 @@ from meshkit.controlplane.pages import trust as trust_page
 from meshkit.controlplane.plane import ControlPlane
 from meshkit.controlplane.reader import Reader
 from meshkit.controlplane.security import COOKIE
-from meshkit.errors import UsageError
+from meshkit.errors import MeshkitError, UsageError
 from meshkit.types.quantities import parse_duration
 
 __all__ = ["page_routes", "read_duration"]
@@ -78,8 +78,8 @@ def _add(router: APIRouter, plane: ControlPlane, url: str, json_url: str, make: 
         reader = plane.reader(request)
         return plane.html(request, make(reader, request), reader)
 
-    router.add_api_route(json_url, as_json, methods=["GET"], response_model=None)
-    router.add_api_route(url, as_html, methods=["GET"], response_model=None)
+    router.add_api_route(json_url, as_json, methods=["GET", "HEAD"], response_model=None)
+    router.add_api_route(url, as_html, methods=["GET", "HEAD"], response_model=None)
 
 
 def _forms(router: APIRouter, plane: ControlPlane) -> None:
@@ -142,10 +142,13 @@ def _own(reader: Reader, request_id: str) -> str:
     return request_id
 
 
-def read_duration(text: str) -> Any:
+def read_duration(text: str) -> timedelta:
     """`90d`, `P90D`, `90` (days). Raises: `UsageError`."""
     plain = text.strip()
-    return parse_duration(f"{plain}d" if plain.isdigit() else plain).timedelta()
+    try:
+        return parse_duration(f"{plain}d" if plain.isdigit() else plain).timedelta()
+    except MeshkitError as error:
+        raise UsageError(f"{error.message}. For example 90d", code="access.duration") from None
 
 
 def _ask(reader: Reader, form: FormData) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "percent",
     "points",
     "score",
+    "since",
     "span",
     "when",
 ]
@@ -60,7 +61,8 @@ def length(seconds: float) -> str:
 
 def span(seconds: float) -> str:
     """A span in two units: `1 h 55 min`."""
-    left, parts = int(seconds), []
+    left = int(seconds)
+    parts: list[str] = []
     for name, size in _UNITS:
         if left >= size and len(parts) < 2:
             parts.append(f"{left // size}{_NBSP}{name}")
@@ -109,6 +111,11 @@ def when(moment: datetime, now: datetime) -> str:
     if timedelta(0) <= now - at < timedelta(days=6):
         return f"{at:%a %H:%M}"
     return f"{day(at, now)} {at:%H:%M}"
+
+
+def since(moment: datetime, now: datetime) -> str:
+    """As `when`, in the middle of a sentence: `07:05` today."""
+    return when(moment, now).removeprefix("Today ")
 
 
 def ago(moment: datetime, now: datetime) -> str:

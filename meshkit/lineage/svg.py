@@ -115,14 +115,16 @@ def _node(node: Node, box: Box, view: NodeView | None, path: ColumnPath | None, 
     upper, lower = _lines(node, column)
     pill = kind == "consumer"
     left, glyph = (14, "team") if pill else (9, "ext" if kind else state)
-    said = [f"{upper} {lower}".strip()] if not column else [f"{upper} {column}"]
+    shown = [_cut(part, NAME_LENGTH) for part in (upper, column or lower)]
+    said = [" ".join(filter(None, shown))]  # a name starts with the visible text; what was cut follows in full
     score = (
         ""
         if column or view is None or view.trust is None
         else f"{view.trust:.1f}{f' {view.grade}' if view.grade else ''}"
     )
     words = (view.words or _WORDS.get(view.state, "")) if view else _WORDS["none"]
-    said = [f"{said[0]} {score}".strip(), {"consumer": "consumer", "ext": "not a product"}.get(kind, words)]
+    full = [f"{upper} {column or lower}".strip()] if shown != [upper, column or lower] else []
+    said = [f"{said[0]} {score}".strip(), *full, {"consumer": "consumer", "ext": "not a product"}.get(kind, words)]
     if focus:
         said.append("focus")
     href = (
@@ -137,7 +139,7 @@ def _node(node: Node, box: Box, view: NodeView | None, path: ColumnPath | None, 
         ),
     ]
     if score:
-        parts.append(f'<text class="t" x="167" y="16.5">{score}</text>')
+        parts.append(f' <text class="t" x="167" y="16.5">{score}</text>')
     return "".join([*parts, "</a>"])
 
 

@@ -19,9 +19,7 @@ def access(reader: Reader, *, problem: str = "") -> Page:
     desk = reader.mesh.catalog.desk
     known = desk.requests(now=reader.now)
     mine = [r for r in known if r.by == reader.principal.subject]
-    decided = [
-        r for r in known if r.status not in {"requested"} and r not in mine and desk.may_decide(r, reader.principal)
-    ]
+    decided = [r for r in known if r.status != "requested" and r not in mine and desk.may_decide(r, reader.principal)]
     view = {
         "waiting_list": [_asked(reader, r) for r in reader.waiting], "mine": mine, "history": [r for r in decided if r.status != "approved"],
         "grants": [r for r in decided if r.status == "approved"], "head": _head(len(reader.waiting), mine), "problem": problem,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshkit._sql import from_micros
@@ -41,9 +42,9 @@ def crawl_json(reader: Reader) -> dict[str, Any]:
         for s in catalog.sources()
     ]  # fmt: skip
     problems = [
-        {"source": p["source"], "path": p["path"], "line": p["line"], "column": p["column_no"], "code": p["code"], "message": p["message"],
-         "first_seen": _at(p["first_seen"])}
-        for p in catalog.problems() if (p["source"], p["path"]) not in secret
+        {"source": p["source"], "path": _shown(p["path"], catalog.folder), "line": p["line"], "column": p["column_no"], "code": p["code"],
+         "message": p["message"], "first_seen": _at(p["first_seen"])}
+        for p in catalog.problems() if not any(p["source"] == source and _same(p["path"], path) for source, path in secret)
     ]  # fmt: skip
     return {
         "format": "meshkit.controlplane.crawl/1",
@@ -51,6 +52,16 @@ def crawl_json(reader: Reader) -> dict[str, Any]:
         "sources": sources,
         "problems": problems,
     }
+
+
+def _same(place: str, path: str) -> bool:
+    """Whether a problem's place is a manifest's path below its source."""
+    return place == path or place.endswith(f"/{path}")
+
+
+def _shown(place: str, folder: Path) -> str:
+    """Relative to the mesh: where the server keeps its files is nobody's business."""
+    return place.removeprefix(f"{folder}/")
 
 
 def _at(value: int | None) -> datetime | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meshkit.catalog import CatalogEntry, Signals, snippets
 from meshkit.controlplane import charts
 from meshkit.controlplane.errors import NotHere
 from meshkit.controlplane.pages.page import Page
-from meshkit.controlplane.schema_rows import schema_rows
+from meshkit.controlplane.schema_rows import schema_view
 from meshkit.controlplane.standing import promise_view
 from meshkit.lineage import lineage_view
 from meshkit.lineage.svg import to_svg
@@ -41,14 +41,14 @@ def product(
         (promise_view(i), charts.budget_line(i, end=reader.moment, window=window), i.judged.method)
         for i in evaluation.indicators
     ]
-    entry = reader.mesh.product(key, principal=reader.principal)
+    entry = _entry(reader, manifest)
     history = entry.history
     person = next((p for p in manifest.owner.members if p.role == "owner"), None)
-    rows, personal = schema_rows(reader, manifest)
+    schema = schema_view(reader, manifest)
     view = {
         "m": manifest, "s": standing, "person": person, "access": reader.access(key), "promises": promises, "window_days": window.days,
         "numbers": _numbers(reader, manifest), "svg": to_svg(graph, reader.views, gap=72, pitch=60), "alone": len(graph.nodes) == 1,
-        "sql": entry.sql, "rows": rows, "personal": personal, "history": history, "consumers": _consumers(reader, manifest),
+        "sql": entry.sql, "rows": schema.rows, "personal": schema.personal, "seen_for": schema.purpose, "history": history, "consumers": _consumers(reader, manifest),
         "readme": readme(reader, manifest), "trust": evaluation.trust, "unmonitored": evaluation.unmonitored,
         "cause": reader.standings.get(standing.cause) if standing.cause else None, "edges": graph.product_edges, "nodes": graph.nodes,
         "form": form or {}, "problem": problem, "longest": reader.mesh.catalog.desk.settings.longest_days,
@@ -60,14 +60,7 @@ def product(
 
 def product_json(reader: Reader, manifest: Manifest) -> dict[str, Any]:
     """`meshkit.catalog.product/1` with state, promises and trust; without products that the reader must not learn of."""
-    entry = reader.mesh.product(manifest.id, principal=reader.principal)
-    shown = {n: s for n, s in manifest.inputs.items() if s.product is None or s.product not in reader.hidden}
-    readers = _consumers(reader, manifest)
-    entry = replace(
-        entry, manifest=manifest if len(shown) == len(manifest.inputs) else manifest.model_copy(update={"inputs": shown}),
-        upstream=tuple(u for u in entry.upstream if u not in reader.hidden), downstream=tuple(u for u in entry.downstream if u not in reader.hidden),
-        consumers=tuple(sorted({r["title"] for r in readers})),
-    )  # fmt: skip
+    entry = _entry(reader, manifest)
     evaluation, standing = reader.evaluations[manifest.id], reader.standings[manifest.id]
     return {
         **entry.to_json(), **standing.to_json(), "access": reader.access(manifest.id).replace(" ", "_"), "as_of": reader.moment.isoformat(),
@@ -79,6 +72,20 @@ def product_json(reader: Reader, manifest: Manifest) -> dict[str, Any]:
         ],
         "trust_lines": [{"indicator": x.indicator, "points": x.points, "reason": x.reason} for x in evaluation.trust.lines] if evaluation.trust else [],
     }  # fmt: skip
+
+
+def _entry(reader: Reader, manifest: Manifest) -> CatalogEntry:
+    """The product as `catalog show` knows it, from what this request has read already and after the visibility filter."""
+    standing = reader.standings[manifest.id]
+    inputs = {n: s for n, s in manifest.inputs.items() if s.product is None or s.product not in reader.hidden}
+    readers = _consumers(reader, manifest)
+    return CatalogEntry(
+        manifest if len(inputs) == len(manifest.inputs) else manifest.model_copy(update={"inputs": inputs}),
+        Signals(standing.state, standing.trust, standing.age_seconds), reader.access(manifest.id).replace(" ", "_"),
+        tuple(s.product for s in inputs.values() if s.product), tuple(sorted(r["label"] for r in readers if r["product"])),
+        tuple(sorted({r["title"] for r in readers})), reader.mesh.catalog.history(manifest.id),
+        sql=snippets(manifest, reader.mesh.table_name(manifest)),
+    )  # fmt: skip
 
 
 def _gone(reader: Reader, key: str) -> Page:

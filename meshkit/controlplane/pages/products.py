@@ -44,7 +44,7 @@ def products(reader: Reader, query: str = "", *, cursor: str | None = None) -> P
     start = int(cursor) if cursor and cursor.isdigit() else 0
     view = {
         "query": query, "problem": "", "hits": [_row(reader, h, query, first=i == 0 and not start) for i, h in enumerate(result.hits)], "total": result.total,
-        "all": len(reader.manifests), "start": start, "head": _head(query, result, start, len(reader.manifests)),
+        "all": len(reader.manifests), "start": start, "head": _head(query, result, len(reader.manifests)),
         "facets": _facets(query, result), "suggestions": [(s, _url(s)) for s in result.suggestions],
         "next": _url(query, result.cursor) if result.cursor else None, "domains": sorted({m.domain for m in reader.manifests.values()}),
     }  # fmt: skip
@@ -59,7 +59,7 @@ def search_json(reader: Reader, result: SearchResult) -> dict[str, Any]:
     return data
 
 
-def _head(query: str, result: SearchResult, start: int, known: int) -> str:
+def _head(query: str, result: SearchResult, known: int) -> str:
     if not known:
         return "This mesh has no products yet."
     if not result.total:

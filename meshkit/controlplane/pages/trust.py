@@ -85,7 +85,11 @@ def _incident(reader: Reader, standing: Standing, *, large: bool) -> dict[str, A
     hurt = [s for s in reader.board if s.cause == standing.id]
     graph = reader.graph
     readers = [graph.nodes[e.dst].label for e in graph.downstream(standing.urn) if graph.nodes[e.dst].kind != "product"]
-    upstream = [reader.standings[s.product] for s in standing.manifest.inputs.values() if s.product in reader.standings]
+    upstream = [
+        reader.standings[p]
+        for p in (s.product for s in standing.manifest.inputs.values())
+        if p is not None and p in reader.standings
+    ]
     late = [s for s in upstream if s.state in {"breaching", "not measured"}]
     slices = state.budget.allowed * state.promise.slice_seconds
     return {
