@@ -26,6 +26,7 @@ __all__ = [
     "Decider",
     "Decision",
     "Grant",
+    "GrantSource",
     "Grants",
     "MaskCompiler",
     "Principal",
@@ -143,6 +144,13 @@ class Grants(Protocol):
 
     def grants_for(self, principal: Principal, product: str, *, at: datetime) -> tuple[Grant, ...]:
         """Grants of `principal` on `product` that are live at `at`."""
+
+
+class GrantSource(Protocol):
+    """Everybody who holds a right to a product, for those who make it real on infrastructure (provision)."""
+
+    def active(self, product: str, *, at: datetime) -> Iterable[Grant]:
+        """Grants on `product` (`domain.name`) that are live at `at`."""
 
 
 # Who is hurt by a change: lineage and catalog know, the contract gate and destroy ask -------------------------------------------------
