@@ -87,7 +87,7 @@ def translated(action: str, resource: str) -> Iterator[None]:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code in _EXISTS:
             raise AlreadyExists(f"{resource} exists already") from error
-        if code in _DENIED:
+        if code in _DENIED or (status == 403 and not code):
             raise PermissionMissing(action=action, resource=resource) from error
         late = (
             code == "MalformedPolicyDocument" and "principal" in str(error).lower()
