@@ -31,6 +31,7 @@ __all__ = [
     "Decision",
     "Event",
     "Grant",
+    "GrantSource",
     "Grants",
     "GuardResult",
     "InnerPosition",
@@ -154,6 +155,13 @@ class Grants(Protocol):
 
     def grants_for(self, principal: Principal, product: str, *, at: datetime) -> tuple[Grant, ...]:
         """Grants of `principal` on `product` that are live at `at`."""
+
+
+class GrantSource(Protocol):
+    """Everybody who holds a right to a product, for those who make it real on infrastructure (provision)."""
+
+    def active(self, product: str, *, at: datetime) -> Iterable[Grant]:
+        """Grants on `product` (`domain.name`) that are live at `at`."""
 
 
 # Who is hurt by a change: lineage and catalog know, the contract gate and destroy ask -------------------------------------------------
