@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from meshkit.lineage import Impact, IngestReport, LineageGraph, LineageStore
     from meshkit.masking import AuditChain, Explanation, Masks, PolicyDecider, Tokens
     from meshkit.ports import ConsumerLookup, QueryLog, QueryLogRecord
+    from meshkit.provision import ApplyReport, Provisioner
     from meshkit.publisher.batch import BatchOutcome
     from meshkit.slo import Evaluation, EvidenceStore, SloReport, TrustScore
 
@@ -328,6 +329,23 @@ class Mesh:
             log.warning("publish.not_recorded", product=manifest.id, code=error.code)
             return
         yield from found
+
+    # Making
+
+    def provisioner(self, *, target: str | None = None) -> Provisioner:
+        """What plans and applies resources of products on a target of mesh.yaml (default: its `default_target`)."""
+        from meshkit.provision import Provisioner
+
+        return Provisioner.from_config(self.config, target=target, consumers=self.consumers)
+
+    def deploy(self, refs: Sequence[str] | str, *, target: str | None = None) -> ApplyReport:
+        """Make the resources of products: plan, then apply. Idempotent: a second call changes nothing.
+
+        Raises: `CompileFailed` with every problem; `EnvironmentProblem` if a service can't be reached.
+        """
+        wanted = [refs] if isinstance(refs, str) else refs
+        maker = self.provisioner(target=target)
+        return maker.apply(maker.plan([self.find(ref).manifest for ref in wanted]))
 
     # Reading
 
