@@ -24,6 +24,7 @@ from meshkit.log import get_logger
 from meshkit.manifest import Manifest
 from meshkit.ports import Principal
 from meshkit.product import DataProduct, ProductChecks, PublishReport, as_argument, as_batches, by_object
+from meshkit.types.duckdb import quote, readable
 
 if TYPE_CHECKING:
     from meshkit._sql import Store
@@ -287,7 +288,7 @@ class Mesh:
                 code="mesh.input_version",
             )
         table = self.table_name(target, source.object)
-        columns = ", ".join(_quoted(c) for c in source.columns) if source.columns else "*"
+        columns = ", ".join(quote(c) for c in source.columns) if source.columns else "*"
         result = self.federation.sql(
             f"SELECT {columns} FROM {table}",
             principal=self.principal(f"product:{manifest.id}"),
@@ -299,7 +300,7 @@ class Mesh:
     def table_name(self, manifest: Manifest, object_name: str | None = None) -> str:
         """How an object is called in SQL: `sales.orders`, `"sales.emea".orders`, `sales.orders__lines`."""
         name = manifest.name if object_name in {None, manifest.main_object} else f"{manifest.name}__{object_name}"
-        return f"{_quoted(manifest.domain) if '.' in manifest.domain else manifest.domain}.{_quoted(name)}"
+        return f"{readable(manifest.domain)}.{readable(name)}"
 
     def _record(self, manifest: Manifest, report: PublishReport) -> Iterator[Any]:
         """Evidence and catalog revision of a publish. The rows are committed, so a store that is away is reported, not raised."""
@@ -344,8 +345,8 @@ class Mesh:
         Raises: `CompileFailed` with every problem; `EnvironmentProblem` if a service can't be reached.
         """
         wanted = [refs] if isinstance(refs, str) else refs
-        maker = self.provisioner(target=target)
-        return maker.apply(maker.plan([self.find(ref).manifest for ref in wanted]))
+        with self.provisioner(target=target) as maker:
+            return maker.apply(maker.plan([self.find(ref).manifest for ref in wanted]))
 
     # Reading
 
@@ -570,10 +571,6 @@ def _upstream(manifest: Manifest, known: Mapping[str, Any], manifests: Sequence[
                 found.add(source.product)
                 queue.append(by_id[source.product])
     return found - {manifest.id}
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def resolve_all(mesh: Mesh, refs: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from meshkit.catalog.search import Signals
-from meshkit.types.duckdb import quote, to_duckdb
+from meshkit.types.duckdb import readable, to_duckdb
 
 if TYPE_CHECKING:
     from meshkit.manifest import Manifest
@@ -123,7 +123,7 @@ def _age(seconds: float) -> str:
 def snippets(m: Manifest, table: str, *, visible: Sequence[str] | None = None) -> dict[str, str]:
     """A statement that runs as it stands, per way to read the product."""
     columns = [c for c in m.objects[m.main_object].fields if visible is None or c in visible][:6]
-    listed = ", ".join(c if c.isidentifier() and c.islower() else quote(c) for c in columns)
+    listed = ", ".join(readable(c) for c in columns)
     query = f"SELECT {listed} FROM {table} LIMIT 10"
     quoted = query.replace('"', '\\"')
     return {

@@ -342,7 +342,9 @@ def _history(mesh: Mesh, world: World) -> list[Any]:
     found = []
     for manifest in mesh.manifests.values():
         for promise in promises_of(manifest):
-            steps = 30 * 24 if promise.within is not None and promise.within < timedelta(days=1) else 30 * 4
+            # loads come twice as often as promised, at most every six hours apart
+            gap = min(timedelta(hours=6), (promise.within or timedelta(hours=12)) / 2)
+            steps = int(timedelta(days=30) / gap)
             for number in range(steps, 0, -1):
                 at = world.now - timedelta(days=30) * number / steps
                 if promise.sli == "freshness" and at > world.now - timedelta(hours=3):
@@ -361,7 +363,7 @@ def _history(mesh: Mesh, world: World) -> list[Any]:
                             field=promise.field,
                         )
                     )
-                elif promise.sli != "completeness" or number % 12 == 0:
+                else:
                     found.append(
                         Evidence(
                             manifest.id, promise.port, promise.sli, at, "demo", n=200, bad=int(rng.random() < 0.05)

@@ -8,7 +8,7 @@ from meshkit.types import model as m
 from meshkit.types.arrow import TypeConversionError
 from meshkit.types.text import parse_type
 
-__all__ = ["from_duckdb", "quote", "to_duckdb"]
+__all__ = ["from_duckdb", "quote", "readable", "to_duckdb"]
 
 _NAMES = {
     "bool": "BOOLEAN", "int8": "TINYINT", "int16": "SMALLINT", "int32": "INTEGER", "int64": "BIGINT", "float32": "FLOAT", "float64": "DOUBLE",
@@ -24,6 +24,20 @@ _BACK = {v: m.Primitive(k) for k, v in _NAMES.items()} | {  # type: ignore[arg-t
 def quote(name: str) -> str:
     """A name as a quoted SQL identifier (DuckDB, PostgreSQL, Trino)."""
     return '"' + name.replace('"', '""') + '"'
+
+
+_RESERVED = frozenset(
+    "all analyse analyze and any array as asc asymmetric both case cast check collate column constraint create default deferrable desc describe "
+    "distinct do else end except false fetch for foreign from group having in initially intersect into lambda lateral leading limit not null "
+    "offset on only or order pivot pivot_longer pivot_wider placing primary qualify references returning select show some summarize symmetric "
+    "table then to trailing true union unique unpivot using variadic when where window with".split()
+)
+
+
+def readable(name: str) -> str:
+    """A name as people write it: bare where SQL allows that, else quoted."""
+    plain = re.fullmatch(r"[a-z][a-z0-9_]*", name) and name not in _RESERVED
+    return name if plain else quote(name)
 
 
 def to_duckdb(data_type: m.DataType) -> str:
