@@ -42,12 +42,14 @@ def _found(directory: str) -> Stack:
 @click.option("--only", help="Services to start, with commas; what they need is started too.")
 @click.option("--products", type=click.Path(exists=True), help="Manifests to deploy to the local mesh.")
 @click.option("--durable", is_flag=True, help="Postgres survives a crash of the machine, at the price of speed.")
-@click.option("--web", is_flag=True, help="Also start the gateway and the control plane.")
+@click.option(
+    "--web/--no-web", default=None, help="Start the gateway and the control plane; the default unless --only is given."
+)
 @click.option("--foreground", is_flag=True, help="Stay until Ctrl-C, then stop the services.")
 @click.option("--print", "print_only", is_flag=True, help="Print what would be run, start nothing.")
 @format_option()
 def up(
-    directory: str, runtime: Any, only: str | None, products: str | None, output: Output, *, durable: bool, web: bool,
+    directory: str, runtime: Any, only: str | None, products: str | None, output: Output, *, durable: bool, web: bool | None,
     foreground: bool, print_only: bool,
 ) -> int:  # fmt: skip
     """Start a local mesh: Postgres, S3 and a broker. What runs already is left alone.
@@ -60,7 +62,7 @@ def up(
     from meshkit.local import Stack
 
     names = tuple(n.strip() for n in only.split(",") if n.strip()) if only else None
-    stack = Stack.open(directory, runtime, only=names, durable=durable, web=web)
+    stack = Stack.open(directory, runtime, only=names, durable=durable, web=_with_web(web, only))
     if print_only:
         form: Literal["compose", "processes"] = "compose" if runtime == "docker" else "processes"
         click.echo(next(iter(stack.render(form).values())), nl=False)  # without services.env: it holds secrets
@@ -69,6 +71,14 @@ def up(
     if foreground:
         _stay(stack, output)
     return code
+
+
+def _with_web(asked: bool | None, only: str | None) -> bool:
+    """Gateway and control plane come along where their packages are installed."""
+    from importlib.util import find_spec
+
+    installed = all(find_spec(name) is not None for name in ("fastapi", "uvicorn", "jinja2"))
+    return asked if asked is not None else only is None and installed
 
 
 def _tell(output: Output) -> Callable[[Mapping[str, Any]], None]:

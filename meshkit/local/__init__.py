@@ -12,7 +12,7 @@ from meshkit.local.capabilities import Capability, capabilities, not_enforced
 from meshkit.local.doctor import Check, DoctorReport
 from meshkit.local.errors import (
     BadStackFile,
-    DeployNotAvailable,
+    DeployFailed,
     DirectoryProblem,
     RuntimeNotAvailable,
     ServiceFailed,
@@ -29,7 +29,7 @@ __all__ = [
     "BadStackFile",
     "Capability",
     "Check",
-    "DeployNotAvailable",
+    "DeployFailed",
     "DirectoryProblem",
     "DoctorReport",
     "DownReport",

@@ -9,7 +9,7 @@ from meshkit.errors import EnvironmentProblem, MeshkitError, UsageError
 
 __all__ = [
     "BadStackFile",
-    "DeployNotAvailable",
+    "DeployFailed",
     "DirectoryProblem",
     "RuntimeNotAvailable",
     "ServiceFailed",
@@ -46,16 +46,10 @@ class RuntimeNotAvailable(EnvironmentProblem):
         )
 
 
-class DeployNotAvailable(EnvironmentProblem):
-    """`up` was asked to deploy products; nothing was started."""
+class DeployFailed(EnvironmentProblem):
+    """The services run, but a product's resources could not be made."""
 
-    code = "local.deploy_not_available"
-
-    def __init__(self, products: str) -> None:
-        self.products = products
-        super().__init__(
-            f"up can't deploy products in this version. Run: meshkit up && meshkit provision deploy {products}"
-        )
+    code = "local.deploy_failed"
 
 
 class UnknownService(UsageError):

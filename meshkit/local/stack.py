@@ -10,9 +10,10 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from meshkit.local import client, doctor, portbook
 from meshkit.local import runtime as runtime_module
@@ -20,7 +21,7 @@ from meshkit.local.capabilities import capabilities
 from meshkit.local.containers import plan_containers
 from meshkit.local.doctor import DoctorReport
 from meshkit.local.errors import (
-    DeployNotAvailable,
+    DeployFailed,
     RuntimeNotAvailable,
     StackNotRunning,
     SupervisorProblem,
@@ -34,6 +35,9 @@ from meshkit.local.meshfile import Endpoints, render_environment, to_endpoints
 from meshkit.local.process import Identity, end_all, find_leftovers, identify, pss_bytes
 from meshkit.local.render import render_compose, render_processes
 from meshkit.local.status import DownReport, ServiceStatus, StackStatus
+
+if TYPE_CHECKING:
+    from meshkit.manifest import Manifest
 
 __all__ = ["Stack"]
 
@@ -110,11 +114,10 @@ class Stack:
         """Start what is missing and wait until each service works or has failed; a second call changes nothing.
 
         `on_event` is called with each change (`{"event": "service", "name": ..., "state": ...}`).
-        `products` are refused: this version deploys them by a command of its own.
-        Raises: `RuntimeNotAvailable`, `DeployNotAvailable`, `MissingExtra`, `DirectoryProblem`, `SupervisorProblem`.
+        `products`, a folder or file of manifests, are then deployed to target `local` and recorded in the catalog.
+        Raises: `RuntimeNotAvailable`, `MissingExtra`, `DirectoryProblem`, `SupervisorProblem`; `ManifestError` before anything starts.
         """
-        if products is not None:
-            raise DeployNotAvailable(str(products))
+        manifests = _manifests(products) if products is not None else ()
         self._require_embedded()
         make_directory(self._layout)
         notes: list[str] = []
@@ -125,7 +128,23 @@ class Stack:
             if on_event is not None:
                 on_event(event)
             last = event
+        if manifests:
+            notes.append(self._deploy(manifests))
         return self._to_status(last, notes=tuple(notes))
+
+    def _deploy(self, manifests: Sequence[Manifest]) -> str:
+        """Make the products' resources on the running services. Returns what was done, for the status."""
+        from meshkit.catalog import record_published
+        from meshkit.config import load_config
+        from meshkit.mesh import Mesh
+
+        with Mesh(load_config(self.mesh_file), products=manifests) as mesh:
+            report = mesh.deploy([m.id for m in manifests], target="local")
+            if not report.ok:
+                raise DeployFailed(report.to_text())
+            for manifest in manifests:
+                record_published(mesh.catalog.tables, manifest, now=datetime.now(UTC))
+        return f"{len(manifests)} products deployed, {report.changes} resources changed"
 
     def _started(self) -> Iterator[dict[str, Any]]:
         """Events of a start; a supervisor that ends or is killed at this very moment is replaced."""
@@ -334,3 +353,12 @@ def _service_status(service: Service, facts: Mapping[str, Any]) -> ServiceStatus
         ready_seconds=facts.get("ready_seconds"), restarts=facts.get("restarts", 0), pss_bytes=pss_bytes(pid) if pid else 0,
         last_error=facts.get("last_error") if facts["state"] not in {"ready", "stopped"} else None,
     )  # fmt: skip
+
+
+def _manifests(products: str | Path) -> tuple[Manifest, ...]:
+    """Manifests of a path. Raises: `ManifestError` with every problem."""
+    from meshkit.manifest import validate
+
+    report = validate([products])
+    report.raise_for_errors()
+    return report.manifests

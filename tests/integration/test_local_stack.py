@@ -320,3 +320,28 @@ async def _count(bootstrap: str) -> int:
         await consumer.stop()
     assert seen == list(range(len(seen)))
     return len(seen)
+
+
+def test_up_with_products_deploys_them_and_changes_nothing_the_second_time(tmp_path):
+    """Bucket, keys and catalog entry are there after one command; a second one finds all done."""
+    from meshkit.mesh import Mesh
+
+    home = tmp_path / "products" / "orders"
+    home.mkdir(parents=True)
+    (home / "manifest.yaml").write_text(
+        "apiVersion: meshkit/v1\nkind: DataProduct\ndomain: sales\nname: orders\nversion: 1.0.0\nstatus: active\n"
+        "owner: {team: t, contact: t@x.org}\ndescription: {purpose: p}\nsupport: [{channel: x}]\n"
+        "schema: {orders: {fields: {id: {type: int64}}}}\n"
+        'ports: {lake: {kind: file, location: "s3://up-lake/sales/orders/v{major}/*.parquet", format: parquet}}\n'
+        "slos: {freshness: {within: 1h}}\n"
+    )
+    stack = Stack.open(tmp_path / ".mesh", only=("s3",))
+    try:
+        first, second = stack.up(tmp_path / "products"), stack.up(tmp_path / "products")
+        assert "1 products deployed" in " ".join(first.notes)
+        assert "1 products deployed, 0 resources changed" in " ".join(second.notes)
+        assert (tmp_path / ".mesh" / "credentials" / "sales.orders.publisher.json").exists()
+        with Mesh.open(stack.mesh_file) as mesh:
+            assert mesh.catalog.find("sales.orders").version == "1.0.0"
+    finally:
+        stack.down(wipe=True)

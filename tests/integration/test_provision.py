@@ -361,7 +361,7 @@ def test_killed_at_any_request_to_s3_a_rerun_converges(lake, after):
     for n in range(1, 30):
         manifest = lake.files(f"p{n}")
         with lake.open() as p:
-            kill_at_request(p, n if n > 1 else 1, after=after)
+            kill_at_request(p, max(1, n), after=after)
             try:
                 p.apply(p.plan([manifest]))
             except Killed:

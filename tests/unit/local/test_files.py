@@ -14,11 +14,12 @@ from meshkit.local import Stack, meshfile
 from meshkit.local.capabilities import capabilities
 from meshkit.local.doctor import Check, DoctorReport, check_directory, check_leftovers, check_machine
 from meshkit.local.embedded import _can_enter
-from meshkit.local.errors import BadStackFile, DeployNotAvailable, DirectoryProblem, WrongRuntime
+from meshkit.local.errors import BadStackFile, DirectoryProblem, WrongRuntime
 from meshkit.local.graph import Account
 from meshkit.local.housework import LOG_BYTES, rotate_logs
 from meshkit.local.layout import Layout, StackFile, load_stack_file, make_directory, write_file
 from meshkit.local.status import DownReport, ServiceStatus, StackStatus
+from meshkit.manifest import ManifestError
 
 ENDPOINTS = meshfile.Endpoints(
     postgres_dsn="postgresql://postgres:pw@127.0.0.1:41233/postgres", s3_endpoint="http://127.0.0.1:40017",
@@ -256,10 +257,11 @@ def test_unknown_services_are_named_on_the_command_line(tmp_path, capsys):
     assert "Known are: postgres, s3, broker" in capsys.readouterr().err
 
 
-def test_products_are_refused_before_anything_starts(tmp_path):
-    """`up` does not deploy in this version, and says which command does."""
-    with pytest.raises(DeployNotAvailable, match="meshkit provision deploy products"):
-        Stack.open(tmp_path / ".mesh").up("products")
+def test_broken_products_stop_before_anything_starts(tmp_path):
+    """All problems of all manifests come first; no server is started for them."""
+    (tmp_path / "manifest.yaml").write_text("kind: DataProduct\n")
+    with pytest.raises(ManifestError, match="`domain` is missing"):
+        Stack.open(tmp_path / ".mesh").up(tmp_path)
     assert not (tmp_path / ".mesh").exists()
 
 
