@@ -85,17 +85,19 @@ def run(target: Publisher, output: Output, *, plan: bool, until: str, adopt_slot
     meshkit publisher run manifest.yaml --plan
     meshkit publisher run manifest.yaml --until caught-up
     """
-    if resync or take_over:
-        from meshkit.publisher import NotInThisRelease
-
-        raise NotInThisRelease("--resync and --take-over are not in this release")
     if plan:
         return output.show(target.plan())
     if retry_for is not None:
         target.settings = target.settings.model_copy(update={"retry_for_seconds": retry_for})
     with _stopped_by_signals() as stop:
         return output.show(
-            target.run(stop=stop, until="caught_up" if until == "caught-up" else "stopped", adopt_slot=adopt_slot)
+            target.run(
+                stop=stop,
+                until="caught_up" if until == "caught-up" else "stopped",
+                adopt_slot=adopt_slot,
+                resync=resync,
+                take_over=take_over,
+            )
         )
 
 

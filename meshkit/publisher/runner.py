@@ -19,7 +19,7 @@ from meshkit.publisher.binding import MissingColumn, bind_table
 from meshkit.publisher.chunks import ChunkBuilder
 from meshkit.publisher.doctor import examine
 from meshkit.publisher.envelope import Envelope, topic_of
-from meshkit.publisher.errors import PublisherStop, SlotInUse
+from meshkit.publisher.errors import NotInThisRelease, PublisherStop, SlotInUse
 from meshkit.publisher.mapping import CompiledMapping, Problems, TableMapping, TablePlan, compile_mapping
 from meshkit.publisher.position import format_lsn
 from meshkit.publisher.reports import DoctorReport, PublisherPlan, PublisherStatus, RunReport
@@ -132,6 +132,20 @@ class Publisher:
         """Check server, slot, publication and tables. Failed checks are findings, not errors."""
         return examine(self.source, self.mapping, self.slot, self.publication)
 
+    def snapshot(self, table: str, *, sweep: bool = False, wait: bool = False) -> None:
+        """Not in this release: only the initial snapshot is. Raises: `NotInThisRelease`."""
+        del table, sweep, wait
+        raise NotInThisRelease(
+            "snapshots on demand are not in this release. The first run publishes the rows that are there"
+        )
+
+    def replay_dead_letters(
+        self, ids: Sequence[str] | None = None, *, mode: Literal["current", "stored"] = "current"
+    ) -> None:
+        """Not in this release. Raises: `NotInThisRelease`."""
+        del ids, mode
+        raise NotInThisRelease("replaying dead letters is not in this release. Change the row again to publish it")
+
     # Running
 
     def run(
@@ -140,11 +154,17 @@ class Publisher:
         stop: threading.Event | None = None,
         until: Literal["stopped", "caught_up"] = "stopped",
         adopt_slot: bool = False,
+        resync: bool = False,
+        take_over: bool = False,
     ) -> RunReport:
         """Stream until `stop` is set, or until everything committed before now and all snapshots are published.
 
         Returns a report for every stop; raises only for what prevents a start (`MappingInvalid`, missing packages).
         """
+        if resync or take_over:
+            raise NotInThisRelease(
+                "`resync` and `take_over` are not in this release. Stop the other publisher, or publish under a new slot"
+            )
         stop = stop or threading.Event()
         self._counters, self._first, self._last, self._target = Counters(), None, None, None
         failures, failing_since = 0, 0.0

@@ -134,4 +134,4 @@ def test_sigterm_finishes_the_open_chunk_and_exits_0(place):
 def test_what_is_not_in_this_release_is_named(place, capsys):
     folder, _, _ = place
     assert command(folder, "run", "--resync") == 2
-    assert "--resync and --take-over are not in this release" in capsys.readouterr().err
+    assert "`resync` and `take_over` are not in this release" in capsys.readouterr().err
