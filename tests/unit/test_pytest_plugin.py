@@ -1,6 +1,5 @@
 """The plugin as its users meet it: items per rule, fixtures, named skips, failures in CI."""
 
-
 import polars as pl
 import pytest
 
