@@ -75,7 +75,7 @@ def _environment(mesh_name: str, statics: Mapping[str, Static]) -> jinja2.Enviro
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "breakable": breakable, "product_url": product_url, "id_url": id_url, "person": person, "address": address, "label": label,
+        "breakable": breakable, "breaks": breaks, "product_url": product_url, "id_url": id_url, "person": person, "address": address, "label": label,
         "markdown": lambda text: Markup(to_html(text)),  # noqa: S704  # to_html lets no HTML through
          "is_web": lambda url: url.startswith(("http://", "https://")),
         "state_glyph": words.glyph, "score": words.score, "points": words.points, "budget": words.budget, "length_of": words.length, "span": words.span,
@@ -106,9 +106,12 @@ def stamp(at: datetime) -> str:
 def breakable(text: object) -> Markup:
     """Escaped text that may break after `. _ - : / ,` when it is longer than 30 characters."""
     plain = str(text)
-    if len(plain) <= 30:
-        return escape(plain)
-    return Markup("<wbr>").join(escape(part) for part in _BREAKS.split(plain))
+    return escape(plain) if len(plain) <= 30 else breaks(plain)
+
+
+def breaks(text: str) -> Markup:
+    """Escaped text that may break after `. _ - : / ,`."""
+    return Markup("<wbr>").join(escape(part) for part in _BREAKS.split(text))
 
 
 def product_url(manifest: Manifest) -> str:

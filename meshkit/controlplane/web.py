@@ -51,7 +51,13 @@ def page_routes(plane: ControlPlane) -> APIRouter:
     def product(reader: Reader, request: Request) -> Page:
         return product_page.product(reader, request.path_params["domain"], request.path_params["name"])
 
-    serve("/", lambda r, q: overview_page.overview(r, focus=q.query_params.get("focus")), json_url="/index.json")
+    def first(reader: Reader, request: Request) -> Page:
+        text = request.query_params.get("q", "")
+        if text:  # the box of the one view asks for products
+            return products_page.products(reader, text[:500])
+        return overview_page.overview(reader, focus=request.query_params.get("focus"))
+
+    serve("/", first, json_url="/index.json")
     serve(
         "/products",
         lambda r, q: products_page.products(r, q.query_params.get("q", "")[:500], cursor=q.query_params.get("cursor")),
@@ -62,7 +68,7 @@ def page_routes(plane: ControlPlane) -> APIRouter:
     serve("/access", lambda r, _: access_page.access(r))
     serve("/crawl", lambda r, _: crawl_page.crawl(r))
 
-    @router.get("/keys")
+    @router.get("/keys", response_model=None)
     def keys(request: Request) -> Response:
         return plane.html(request, Page("keys.html", "Keyboard", "/keys", {}), plane.reader(request))
 

@@ -119,8 +119,9 @@ def since(moment: datetime, now: datetime) -> str:
 
 
 def ago(moment: datetime, now: datetime) -> str:
-    """`11 min ago`."""
-    return f"{age(max(0.0, (now - moment).total_seconds()))} ago"
+    """`11 min ago`. Below a minute it says no seconds, so that a page that did not change stays the same."""
+    seconds = (now - moment).total_seconds()
+    return f"{age(seconds)} ago" if seconds >= 60 else f"under 1{_NBSP}min ago"
 
 
 def ago_or_never(moment: datetime | None, now: datetime) -> str:

@@ -17,9 +17,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import portal_mesh
 import pytest
 
-import portal_mesh
 from meshkit import Mesh
 from meshkit.ports import QueryLogRecord
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from meshkit.controlplane import charts, words
 from meshkit.controlplane.pages.page import Page
+from meshkit.controlplane.standing import bad_since
 from meshkit.lineage import impact, lineage_view
+from meshkit.lineage.addresses import label
 from meshkit.lineage.svg import to_svg
 
 if TYPE_CHECKING:
@@ -44,7 +47,7 @@ def overview(reader: Reader, *, focus: str | None = None) -> Page:
         "readers": _readers(reader, center), "age_chart": _age_chart(reader, center),
         "domains": len({s.manifest.domain for s in board}), "deprecated": sum(s.manifest.status == "deprecated" for s in board),
         "healthy_at": next((i for i, s in enumerate(board) if s.state == "healthy"), None), "healthy": counts.get("healthy", 0),
-        "unmeasured": counts.get("not measured", 0),
+        "changes": _changes(reader),
     }  # fmt: skip
     return Page("overview.html", "Overview", "/", facts, view)
 
@@ -118,6 +121,31 @@ def _readers(reader: Reader, center: Standing) -> list[dict[str, Any]]:
         {"node": graph.nodes[e.dst], "edge": e, "standing": reader.standings.get(graph.nodes[e.dst].label)}
         for e in graph.downstream(center.urn)[:8]
     ]
+
+
+def _changes(reader: Reader) -> list[tuple[datetime, str, str]]:
+    """What began in the last day, newest first: promises broken, readers seen first, requests that wait for the reader."""
+    begin, found = reader.moment - timedelta(days=1), []
+    for s in reader.board:
+        broken = (
+            [at for at in map(bad_since, reader.evaluations[s.id].indicators) if at] if s.state == "breaching" else []
+        )
+        if broken and min(broken) > begin:
+            found.append((min(broken), f"{s.id} broke its promise: {s.amount or s.reason}", s.href))
+    for edge in reader.graph.product_edges:
+        if edge.agreement != "confirmed" and not edge.count:
+            continue  # only declared: when a manifest was first seen says nothing about use
+        if edge.first_seen is not None and begin < edge.first_seen <= reader.moment:
+            undeclared = ", undeclared" if edge.agreement == "observed_not_declared" else ""
+            found.append(
+                (
+                    edge.first_seen,
+                    f"{label(edge.dst)} starts to read {label(edge.src)}{undeclared}",
+                    f"/lineage?focus={quote(label(edge.src))}",
+                )
+            )
+    found += [(r.at, f"{r.principal} asks to read {r.product}", "/access") for r in reader.waiting if r.at > begin]
+    return sorted(found, reverse=True)[:8]
 
 
 def _age_chart(reader: Reader, center: Standing) -> str:
