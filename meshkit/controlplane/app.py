@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -74,7 +75,7 @@ def _service_routes(plane: ControlPlane) -> Any:
         if client not in LOOPBACK or "x-forwarded-for" in request.headers or "forwarded" in request.headers:
             raise NotHere("page /metrics")
         restricted = set(plane.mesh.catalog.settings.restricted)
-        text = to_metrics(e for e in plane.mesh.evaluate_all() if e.product not in restricted)
+        text = to_metrics(e for e in plane.shared.evaluations(datetime.now(UTC)) if e.product not in restricted)
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4", headers={"Cache-Control": "no-store"})
 
     @router.get("/static/{name}")

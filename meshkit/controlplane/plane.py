@@ -15,6 +15,7 @@ from meshkit.controlplane.pages.crawl import last_crawl
 from meshkit.controlplane.reader import Reader
 from meshkit.controlplane.render import Renderer
 from meshkit.controlplane.security import COOKIE, LOOPBACK, Forms, host_of
+from meshkit.controlplane.shared import Shared
 from meshkit.lineage import instant
 
 if TYPE_CHECKING:
@@ -31,8 +32,13 @@ class ControlPlane:
         self.mesh, self.dev_principal = mesh, dev_principal
         if dev_principal is not None:
             mesh.principal(dev_principal)  # an unknown name is an error of the start, not of the first page
+        for part in ("decider", "catalog", "evidence", "lineage_store", "query_log"):
+            getattr(
+                mesh, part
+            )  # made before the first two requests could make them at once; a bad policy stops the start
         self.renderer = Renderer(mesh.config.name)
         self.forms = Forms()
+        self.shared = Shared(mesh)
 
     def check_host(self, header: str) -> None:
         """Refuse names that were rebound to this server: without sign-in the name is all that protects it. Raises: `HostRefused`."""
@@ -53,7 +59,7 @@ class ControlPlane:
         now = datetime.now(UTC)
         text = request.query_params.get("at", "").strip()
         at = instant(text, now=now) if text and text != f"{now:%Y-%m-%d}" else None
-        return Reader(self.mesh, self.principal(request), now, at if at is not None and at < now else None)
+        return Reader(self.mesh, self.shared, self.principal(request), now, at if at is not None and at < now else None)
 
     def html(self, request: Request, page: Page, reader: Reader | None, *, action: bool = False) -> Response:
         """A page, with its session cookie. `action` marks the answer to a form, which is never cached."""

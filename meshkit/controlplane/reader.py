@@ -16,6 +16,7 @@ from meshkit.lineage.graph import GraphDiff
 
 if TYPE_CHECKING:
     from meshkit.catalog import AccessRequest, SearchResult
+    from meshkit.controlplane.shared import Shared
     from meshkit.manifest import Manifest
     from meshkit.mesh import Mesh
     from meshkit.ports import Principal
@@ -29,6 +30,7 @@ class Reader:
     """What `principal` sees at `at` (None: now). Made per request; what it reads is read once."""
 
     mesh: Mesh
+    shared: Shared
     principal: Principal
     now: datetime
     at: datetime | None = None
@@ -61,7 +63,8 @@ class Reader:
     @cached_property
     def evaluations(self) -> Mapping[str, Evaluation]:
         """Visible products against their promises."""
-        return {e.product: e for e in self.mesh.evaluate_all(at=self.moment) if e.product in self.manifests}
+        found = self.shared.evaluations(self.now) if self.at is None else self.mesh.evaluate_all(at=self.at)
+        return {e.product: e for e in found if e.product in self.manifests}
 
     @cached_property
     def standings(self) -> Mapping[str, Standing]:
@@ -90,7 +93,9 @@ class Reader:
 
     def search(self, query: str, *, limit: int = 20, cursor: str | None = None) -> SearchResult:
         """Ranked products that the reader sees. Raises: `QuerySyntax`."""
-        return self.mesh.search(query, limit=limit, cursor=cursor, principal=self.principal)
+        offset = int(cursor) if cursor and cursor.isdigit() else 0
+        index = self.shared.index(self.now)
+        return index.search(query, limit=limit, offset=offset, visible=lambda d: d.manifest.id in self.manifests)
 
     def access(self, product: str) -> str:
         """`yours`, `granted`, `asked` or `not granted`."""

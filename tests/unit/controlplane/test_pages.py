@@ -255,3 +255,53 @@ def test_json_of_pages_has_a_format(browse, url):
     """Facts for programs, versioned."""
     body = browse("analyst").get(url).json()
     assert re.fullmatch(r"meshkit\.[a-z]+\.[a-z]+/1", body["format"])
+
+
+def test_many_readers_at_once_get_the_same_page(mesh):
+    """The first requests race for nothing."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from starlette.testclient import TestClient
+
+    from meshkit.controlplane import create_app
+
+    app = create_app(mesh, dev_principal="analyst")
+
+    def get(url):
+        with TestClient(app, base_url="http://127.0.0.1") as client:
+            return client.get(url)
+
+    urls = ["/", "/products?q=orders", "/products/shop/orders", "/lineage", "/trust", "/access"] * 3
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(get, urls))
+    assert {a.status_code for a in answers} == {200}
+    bodies = {(a.url.path, re.sub(r'value="[0-9a-f]{64}"|[0-9:]{5,8}Z?', "", a.text)) for a in answers}
+    assert len(bodies) == 6
+
+
+def test_new_evidence_and_new_manifests_show_at_once(browse, mesh, folder):
+    """What readers share is made anew when it changes."""
+    from datetime import UTC, datetime, timedelta
+
+    from meshkit.slo import Evidence
+
+    client = browse("analyst")
+    before = {p["urn"]: p["state"] for p in client.get("/trust.json").json()["products"]}
+    assert before["urn:mesh:finance:revenue"] == "not measured"
+    now = datetime.now(UTC)
+    mesh.evidence.append(
+        [
+            Evidence(
+                "finance.revenue",
+                "files",
+                "freshness",
+                now - timedelta(minutes=m),
+                "publish",
+                value=now.timestamp() - 60,
+            )
+            for m in (9, 1)
+        ]
+    )
+    after = {p["urn"]: p["state"] for p in client.get("/trust.json").json()["products"]}
+    assert after["urn:mesh:finance:revenue"] == "healthy"
+    assert client.get("/products.json?q=state%3Dhealthy").json()["total"] == 1
