@@ -80,7 +80,12 @@ def test_a_late_source_puts_its_readers_at_risk_by_name(browse, mesh, folder):
     ]
     revenue = [
         Evidence(
-            "finance.revenue", "files", "freshness", now - timedelta(minutes=m), "publish", value=now.timestamp() - 60
+            "finance.revenue",
+            "files",
+            "freshness",
+            now - timedelta(minutes=m),
+            "publish",
+            value=(now - timedelta(minutes=m + 1)).timestamp(),
         )
         for m in (60, 1)
     ]
@@ -297,7 +302,7 @@ def test_new_evidence_and_new_manifests_show_at_once(browse, mesh, folder):
                 "freshness",
                 now - timedelta(minutes=m),
                 "publish",
-                value=now.timestamp() - 60,
+                value=(now - timedelta(minutes=m + 1)).timestamp(),
             )
             for m in (9, 1)
         ]
