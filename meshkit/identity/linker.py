@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,11 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from meshkit._diagnostics import Diagnostic
 from meshkit.identity.block import Blocked, block
 from meshkit.identity.cluster import EntityTable, entities_of_links
 from meshkit.identity.doubts import Doubt, estimate_blocking_recall, find_doubts
-from meshkit.identity.errors import LinkageUsage, NotInThisRelease, TooLittleMemory
+from meshkit.identity.errors import LinkageModelError, LinkageUsage, NotInThisRelease, TooLittleMemory
 from meshkit.identity.estimate import Compared, check_fit, compare_candidates, estimate_fit
 from meshkit.identity.evaluate import Evaluation, evaluate_labels
 from meshkit.identity.explain import Explanation, explain_pair
@@ -22,7 +24,8 @@ from meshkit.identity.labels import read_labels
 from meshkit.identity.model import Fit, LinkageModel
 from meshkit.identity.plan import LinkPlan, plan_of
 from meshkit.identity.predict import Predictions, Scored, rule_names, score_candidates
-from meshkit.identity.prepare import Prepared, prepare, resolve
+from meshkit.identity.prepare import Prepared, Resolved, prepare, resolve
+from meshkit.identity.rules import BlockingRule
 from meshkit.identity.score import LN2, choose
 from meshkit.identity.side import FrameLike, Side, as_side
 from meshkit.identity.table import ColumnLineage, LinkageTable, LinkReport, id_names
@@ -150,7 +153,7 @@ class Linker:
             prepared, compared, scored, self._chosen(scored), said, threshold=threshold, complete=complete
         )
 
-    def update(self, state: Any) -> LinkageTable:
+    def update(self, state: Any) -> LinkageTable:  # noqa: ARG002
         """Refused in this release."""
         raise NotInThisRelease("update from a state", "Run link again: it is a full run.")
 
@@ -169,6 +172,14 @@ class Linker:
         if self._blocked is None:
             records = self._read().records
             usable = [r for r in self._resolved.model.blocking if all(records.has(k) for k in r.keys)]
+            if not usable:
+                found = Diagnostic(
+                    "identity.model",
+                    "no blocking rule has values on both sides",
+                    "Name other rules.",
+                    file=self._resolved.model.name,
+                )
+                raise LinkageModelError([found])
             if tuple(usable) != self._resolved.model.blocking:  # a role without values on one side
                 self._resolved = _without_rules(self._resolved, usable)
                 self._prepared = Prepared(self._resolved, self._read().left_ids, self._read().right_ids, records)
@@ -295,7 +306,5 @@ class Linker:
         )
 
 
-def _without_rules(resolved: Any, usable: Sequence[Any]) -> Any:
-    from dataclasses import replace
-
+def _without_rules(resolved: Resolved, usable: Sequence[BlockingRule]) -> Resolved:
     return replace(resolved, model=resolved.model.model_copy(update={"blocking": tuple(usable)}))
