@@ -78,8 +78,8 @@ def _side(source: str, column: str | None, name: str | None, how: dict[str, Any]
     with open_mesh(how["config"]) as mesh:
         if not hasattr(mesh, "side"):
             raise NotInThisRelease(f"reading the product {source} here", "Give a .parquet, .csv or .arrow file.")
-        side: Side = mesh.side(source, principal=how["principal"], purpose=how["purpose"])
-        return replace(side, name=name or side.name, id=column or side.id)
+        read: Side = mesh.side(source, principal=how["principal"], purpose=how["purpose"])
+        return replace(read, name=name or read.name, id=column or read.id)
 
 
 @identity.command()
@@ -142,11 +142,14 @@ def link(
     meshkit identity link users.parquet customers.csv --out map.parquet
     """
     from meshkit.identity import NotInThisRelease
+    from meshkit.identity.table import check_kind
 
     if state is not None or full:
         raise NotInThisRelease("--state", "Leave it out: every run is a full run.")
     if out is None and not dry_run:
         raise click.UsageError("--out FILE is missing (or say --dry-run)")
+    if out is not None:
+        check_kind(out)
     linker = open_linker(left, right, cardinality, engine, **how)
     if dry_run:
         return output.show(linker.plan())

@@ -106,12 +106,21 @@ def _fit(prepared: Prepared, compared: Compared, result: EmResult, seed: int) ->
         )
     records = prepared.records
     anchors = [_anchor_name(a, compared.names) for a in result.active]
-    doubts = ("not_converged",) if not result.converged and result.moved > 0.01 else ()
+    doubts = ["not_converged"] if not result.converged and result.moved > 0.01 else []
+    if _top_weight(result) < 0:
+        doubts.append("match_not_credible")
     return Fit(
         model=prepared.resolved.model.digest(), standardisers=dict(VERSIONS), rows=(records.rows_left, records.rows_right),
         pairs=len(compared.candidates), seed=seed, classes=tuple(classes), log_likelihood=result.log_likelihood,
-        iterations=result.iterations, converged=result.converged, anchors=tuple(anchors), doubts=doubts,
+        iterations=result.iterations, converged=result.converged, anchors=tuple(anchors), doubts=tuple(doubts),
     )  # fmt: skip
+
+
+def _top_weight(result: EmResult) -> float:
+    """Weight of a pair that agrees on everything, in nats; below 0 the classes can't tell matches from agreement on a rule."""
+    agree = np.array([sum(np.log(max(t[-1], 1e-300)) for t in theta) for theta in result.theta])
+    joint = agree + np.log(np.maximum(result.weights, 1e-300))
+    return float(joint[0] - np.logaddexp.reduce(joint[1:]))
 
 
 def _anchor_name(anchor: str, names: tuple[str, ...]) -> str:

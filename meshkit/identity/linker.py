@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Linker"]
 
+Positions: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 MIN_WEIGHT_BITS = -7.0
 LEAST_THRESHOLD = 0.2
 
@@ -118,7 +119,7 @@ class Linker:
             prepared.id_ranks,
         )
         links = chosen[scored.confidence[chosen] >= at_least]
-        return self._table(prepared, compared, scored, links, at_least)
+        return self._table(prepared, compared, scored, links, chosen, at_least)
 
     def cluster(self, *, threshold: float | None = None) -> EntityTable:
         """Entities: connected links. `[entity_id, product, record_id, confidence_score]`; rows without link stand alone."""
@@ -212,7 +213,7 @@ class Linker:
             }
         return self._scored[min_weight_bits]
 
-    def _chosen(self, scored: Scored) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def _chosen(self, scored: Scored) -> Positions:
         model = self._resolved.model
         chosen = choose(
             scored.left, scored.right, scored.weight, scored.confidence, model.cardinality, self._read().id_ranks
@@ -229,7 +230,8 @@ class Linker:
         prepared: Prepared,
         compared: Compared,
         scored: Scored,
-        links: np.ndarray[Any, np.dtype[np.int64]],
+        links: Positions,
+        chosen: Positions,
         threshold: float,
     ) -> LinkageTable:
         left, right = self._resolved.left, self._resolved.right
@@ -252,7 +254,7 @@ class Linker:
                 "rules": rule_names(compared, compared.candidates.rules[at]),
             }
 
-        report = self._report(prepared, compared, scored, links, threshold)
+        report = self._report(prepared, compared, scored, links, chosen, threshold)
         urns = (left.name, (right or left).name)
         return LinkageTable(table, report, self._lineage(names), details, urns)
 
@@ -272,7 +274,8 @@ class Linker:
         prepared: Prepared,
         compared: Compared,
         scored: Scored,
-        links: np.ndarray[Any, np.dtype[np.int64]],
+        links: Positions,
+        chosen: Positions,
         threshold: float,
     ) -> LinkReport:
         assert self._fit is not None
@@ -281,7 +284,7 @@ class Linker:
         everything = float(scored.confidence.sum())
         rows = (records.rows_left, records.rows_right)
         masks = compared.candidates.rules[scored.at]
-        doubts: Sequence[Doubt] = find_doubts(fit, scored, links, model.cardinality, rows)
+        doubts: Sequence[Doubt] = find_doubts(fit, scored, chosen, model.cardinality, rows)
         right = self._resolved.right or self._resolved.left
         return LinkReport(
             left=self._resolved.left.name,

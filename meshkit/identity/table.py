@@ -204,15 +204,20 @@ def _canonical(parts: Sequence[Any]) -> str:
     return json.dumps(parts, separators=(",", ":"), ensure_ascii=False, default=str)
 
 
+def check_kind(path: str | Path) -> str:
+    """The suffix that says how a table is written. Raises: `LinkageUsage` for a kind that can't be written."""
+    kind = Path(path).suffix.lower()
+    if kind not in {".parquet", ".csv", ".arrow"}:
+        raise LinkageUsage(f"{Path(path).name}: can't write kind {kind!r}. Give .parquet, .csv or .arrow.")
+    return kind
+
+
 def write_table(table: pa.Table, path: str | Path) -> None:
     """Write Parquet, CSV or Arrow by suffix: beside, flushed, then renamed, so that a kill leaves the old file.
 
     Raises: `LinkageUsage` for another suffix, `SourceProblem` if the place can't be written.
     """
-    place = Path(path)
-    kind = place.suffix.lower()
-    if kind not in {".parquet", ".csv", ".arrow"}:
-        raise LinkageUsage(f"{place.name}: can't write kind {kind!r}. Give .parquet, .csv or .arrow.")
+    kind = check_kind(path)
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     writers: dict[str, Callable[[IO[bytes]], object]] = {
@@ -220,7 +225,7 @@ def write_table(table: pa.Table, path: str | Path) -> None:
         ".csv": frame.write_csv,
         ".arrow": frame.write_ipc,
     }
-    write_beside(place, writers[kind])
+    write_beside(path, writers[kind])
 
 
 def write_beside(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:

@@ -123,7 +123,7 @@ def _entry(rng: random.Random, person: tuple, noise: float) -> tuple:
     elif hit(0.10):
         street = _typo(rng, street)
     if hit(0.03):
-        year, month, day = year, day if day <= 12 else month, month if day <= 12 else day
+        month, day = (day, month) if day <= 12 else (month, day)
     elif hit(0.04):
         year += rng.choice([-10, -1, 1, 10])
     born = f"{year}-{month:02}-{day:02}"

@@ -1,6 +1,6 @@
 """One spelling for values that mean the same; null in, null out; empty is null."""
 
-import datetime
+from datetime import date
 
 import polars as pl
 import pytest
@@ -67,7 +67,7 @@ def test_a_date_format_settles_ambiguous_dates():
 
 
 def test_dates_numbers_and_floats_are_read_as_people_write_them():
-    assert standardise("birth_date", pl.Series([datetime.date(1990, 1, 2)]), NOW)["birth_date"][0] == "19900102"
+    assert standardise("birth_date", pl.Series([date(1990, 1, 2)]), NOW)["birth_date"][0] == "19900102"
     assert standardise("postcode", pl.Series([30159.0, None]), NOW)["postcode"].to_list() == ["30159", None]
 
 
