@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from meshkit._diagnostics import Diagnostic
 from meshkit.identity.block import Blocked, Candidates, join_candidates, refuse_too_many
 from meshkit.identity.compare import Comparer, Layout, compare_pairs, compile_comparisons
 from meshkit.identity.em import EmResult, fit_classes
-from meshkit.identity.errors import FitMismatch
+from meshkit.identity.errors import FitMismatch, LinkageModelError
 from meshkit.identity.fit import PatternCounts, build_specs, count_patterns, random_agreement, rule_samples
 from meshkit.identity.labels import Labels
 from meshkit.identity.model import Fit, FitClass, LinkageModel
@@ -41,6 +42,11 @@ def compare_candidates(prepared: Prepared, blocked: Blocked) -> Compared:
     model = prepared.resolved.model
     refuse_too_many(blocked, model.limits.pairs)
     comparers = compile_comparisons(prepared.records, model.comparisons)
+    if not comparers:
+        found = Diagnostic(
+            "identity.model", "no comparison has values on both sides", "Give columns roles.", file=model.name
+        )
+        raise LinkageModelError([found])
     layout = Layout(tuple(c.size for c in comparers))
     candidates = join_candidates(blocked, prepared.records)
     patterns = compare_pairs(prepared.records, comparers, candidates.left, candidates.right, layout)

@@ -492,3 +492,29 @@ def test_more_expected_matches_than_rows_is_a_doubt(linker):
     scored = linker._score(-7.0)
     found = find_doubts(fit, scored, linker._chosen(scored), "one-to-one", (100, 200))
     assert "too_many_matches" in [d.code for d in found]
+
+
+def test_tags_of_the_demo_manifests_give_the_same_roles_as_names(sides, linker):
+    tags = (
+        {"given": ["pii:name"], "surname": ["pii:name"], "mail": ["pii:email"], "phone": ["pii:phone"], "plz": ["pii:postcode"], "born": ["pii:birth_date"]},
+        {"contact": ["pii:name"], "email": ["pii:email"], "mobile": ["pii:phone"], "zip": ["pii:postcode"], "birthday": ["pii:birth_date"]},
+    )  # fmt: skip
+    tagged = [Side.of(s.frame, name=s.name, id=s.id, tags=t) for s, t in zip(sides, tags, strict=True)]
+    assert Linker(*tagged, seed=7).link().to_polars().equals(linker.link().to_polars())
+
+
+def test_a_duplicate_is_explained_and_evaluated_either_way_round():
+    country = make_country(6, 800, overlap=0.5)
+    right = country.right.rename({"customer_id": "user_id"}).with_columns(
+        pl.col("user_id").str.slice(1).cast(pl.Int64) + 1_000_000
+    )
+    linker = Linker(Side.of(pl.concat([country.left, right]), name="sales.users", id="user_id"))
+    user, customer = min(country.truth)
+    twin = 1_000_000 + int(customer[1:])
+    assert linker.explain(user, twin).weight_bits == linker.explain(twin, user).weight_bits
+    with pytest.raises(LinkageUsage, match="the same row"):
+        linker.explain(user, user)
+    labels = pl.DataFrame(
+        [(1_000_000 + int(b[1:]), a) for a, b in country.truth], schema=["left_id", "right_id"], orient="row"
+    )
+    assert linker.evaluate(labels).recall.value > 0.9

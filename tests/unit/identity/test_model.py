@@ -1,7 +1,10 @@
 """Model files: the documented example parses, round-trips, and errors carry file:line:column."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from meshkit.errors import MeshkitError
 from meshkit.identity import LinkageModel, LinkageModelError
 from meshkit.identity.model import Fit
 
@@ -85,3 +88,13 @@ def test_a_named_fit_is_loaded_beside_the_model_and_a_damaged_one_refused(tmp_pa
     )  # fmt: skip
     (tmp_path / "model.fit.json").write_text(facts.to_text())
     assert LinkageModel.load(tmp_path / "model.yaml").fit == facts
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, len(EXAMPLE) - 1), st.integers(0, 12), st.text("[]{}:,- \n\"'&*!|>0aé\t", max_size=6))
+def test_a_damaged_model_is_read_or_refused_never_a_crash(at, cut, put):
+    try:
+        model = LinkageModel.parse(EXAMPLE[:at] + put + EXAMPLE[at + cut :])
+    except MeshkitError:
+        return
+    assert LinkageModel.parse(model.dump()) == model
