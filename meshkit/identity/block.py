@@ -11,7 +11,7 @@ import polars as pl
 
 from meshkit.identity.encode import Records
 from meshkit.identity.errors import TooManyPairs
-from meshkit.identity.model import BlockingRule
+from meshkit.identity.rules import BlockingRule
 
 __all__ = ["Blocked", "Candidates", "Capped", "RuleCount", "block", "join_candidates", "refuse_too_many"]
 
@@ -178,7 +178,7 @@ def _count_rule(records: Records, rule: BlockingRule) -> tuple[RuleCount, tuple[
     if over.is_empty():
         return RuleCount(rule, int(sizes["pairs"].sum()), without, largest), ((left, right),)
     variants, refined, skipped = _refine(records, rule, left, right, over["k"])
-    plain = int(sizes["pairs"].sum() - over["pairs"].sum())
+    plain = int(sizes["pairs"].sum()) - int(over["pairs"].sum())
     rows = int(over["l"].sum()) + (0 if records.duplicates else int(over["r"].sum()))
     capped = Capped(rule.name, over.height, rows, int(over["pairs"].sum()), refined, skipped)
     return RuleCount(rule, plain + refined, without, largest, capped), variants
@@ -203,7 +203,7 @@ def _refine(
         left, right = _extend(left, more.left, size, None), _extend(right, more.right, size, None)
         sizes = _sizes(left, right, duplicates=records.duplicates)
         above = sizes.filter(pl.col("pairs") > rule.cap)
-        refined += int(sizes["pairs"].sum() - above["pairs"].sum())
+        refined += int(sizes["pairs"].sum()) - int(above["pairs"].sum())
         skipped = int(above["pairs"].sum())
         again = (_within(left, above["k"]), _within(right, above["k"]))
         variants.append((np.where(again[0], -1, left), np.where(again[1], -1, right)))

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from meshkit.identity.encode import Encoded, Records
-from meshkit.identity.model import Comparison, Level
+from meshkit.identity.rules import Comparison, Level
 from meshkit.identity.similar import EPSILON, jaro_winkler, one_byte_differs, one_digit_differs
 
 __all__ = ["Comparer", "Layout", "compare_pairs", "compile_comparisons"]
@@ -286,7 +286,8 @@ def _one_digit_or_swapped(comparer: Comparer, pairs: Pairs, level: Level) -> Mas
     a, b, both = _digits(comparer, pairs)
     byte, eight = np.uint64(255), np.uint64(8)
     turned = (a >> np.uint64(16) << np.uint64(16)) | ((a & byte) << eight) | ((a >> eight) & byte)
-    return ((turned == b) & both) | _one_digit(comparer, pairs, level)
+    found: Mask = ((turned == b) & both) | _one_digit(comparer, pairs, level)
+    return found
 
 
 def _two_parts(comparer: Comparer, pairs: Pairs, _level: Level) -> Mask:

@@ -23,9 +23,11 @@ class Doubt:
 
 
 def find_doubts(
-    fit: Fit, scored: Scored, links: np.ndarray, cardinality: Cardinality, rows: tuple[int, int]
+    fit: Fit, scored: Scored, chosen: np.ndarray, cardinality: Cardinality, rows: tuple[int, int]
 ) -> tuple[Doubt, ...]:
-    """All doubts about a fit and its links (positions in `scored`)."""
+    """All doubts about a fit. `chosen`: positions in `scored` of the best pairs before the threshold, since two equal candidates
+    halve each other's confidence and would hide below it.
+    """
     found = (
         [Doubt("not_converged", "The estimate still moved after its last iteration.")]
         if "not_converged" in fit.doubts
@@ -40,10 +42,13 @@ def find_doubts(
             else f"{fit.pairs:,} candidates, {expected:,.0f} expected matches"
         )
         found.append(Doubt("match_not_credible", f"There may be nothing to link: {why}."))
+    elif "match_not_credible" in fit.doubts:
+        why = "pairs that agree on everything are not called matches; the columns are too few to tell"
+        found.append(Doubt("match_not_credible", f"The classes can't be told apart: {why}."))
     smaller = min(rows)
     if cardinality == "one-to-one" and expected > 1.05 * smaller:
         found.append(Doubt("too_many_matches", f"{expected:,.0f} matches are expected among at most {smaller:,} rows."))
-    share = _second_candidates(scored, links) if cardinality == "one-to-one" else 0.0
+    share = _second_candidates(scored, chosen) if cardinality == "one-to-one" else 0.0
     if share > 0.05:
         found.append(
             Doubt(
@@ -54,14 +59,14 @@ def find_doubts(
     return tuple(found)
 
 
-def _second_candidates(scored: Scored, links: np.ndarray) -> float:
+def _second_candidates(scored: Scored, chosen: np.ndarray) -> float:
     """The larger share of linked rows, left or right, that have another pair with p > 0.9."""
     shares = [0.0]
     sure = scored.probability > 0.9
     for rows in (scored.left, scored.right):
-        if len(links):
+        if len(chosen):
             counts = np.bincount(rows[sure], minlength=int(rows.max()) + 1)
-            shares.append(float((counts[rows[links]] >= 2).mean()))
+            shares.append(float((counts[rows[chosen]] >= 2).mean()))
     return max(shares)
 
 

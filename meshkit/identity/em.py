@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -98,7 +99,8 @@ def fit_classes(
     objective: list[float] = []
     before, likelihood, converged, active = -np.inf, 0.0, False, set[str]()
     iteration = 0
-    for iteration in range(1, _MAX_ITERATIONS + 1):
+    while iteration < _MAX_ITERATIONS:
+        iteration += 1
         joint = _log_probabilities(indicator, theta) + np.log(np.maximum(weights, 1e-300))
         whole = np.logaddexp.reduce(joint, axis=1)
         likelihood = float(counts @ whole)
@@ -114,7 +116,7 @@ def fit_classes(
         before = mean
     moved = float(np.abs(history[-1] - history[0]).max()) if len(history) > 1 else 0.0
     edges = indicator.edges
-    split = tuple(tuple(row[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)) for row in theta)
+    split = tuple(tuple(row[a:b] for a, b in pairwise(edges)) for row in theta)
     return EmResult(split, weights, likelihood, iteration, converged, moved, tuple(objective), tuple(sorted(active)))
 
 
@@ -153,7 +155,7 @@ def _maximise(
         rest = weights[~held].sum()
         if rest > 0:
             weights[~held] *= (1 - weights[held].sum()) / rest
-        active |= {f"A3:{specs[k].name}" for k in np.flatnonzero(over)}
+        active |= {f"A3:{specs[k].name}" for k in np.flatnonzero(over).tolist()}
     return theta, weights, active
 
 

@@ -68,7 +68,8 @@ class Vocabulary:
     def ascii(self) -> npt.NDArray[np.bool_]:
         """Whether a value is ASCII, so that bytes are characters and the bound of 2.5 holds."""
         table = (np.arange(256) >= 128).astype(np.uint64)
-        return self._reduce(table) == 0
+        found: npt.NDArray[np.bool_] = self._reduce(table) == 0
+        return found
 
     def _reduce(self, table: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
         """OR of the table's words over the bytes of each value, in batches."""
@@ -168,6 +169,7 @@ class _SideValues:
     rows: int
     roles: dict[str, tuple[pl.Series, Codes]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    derived: set[str] = field(default_factory=set)
 
 
 def encode(
@@ -191,7 +193,8 @@ def encode(
     for role in list(roles):
         for side, codes in ((one, roles[role].left), (two, roles[role].right)):
             if role in roles and side.rows and not (codes >= 0).any():
-                warnings.append(f"{side.name} has no usable {role}; it is not compared")
+                if role not in one.derived or role not in two.derived:
+                    warnings.append(f"{side.name} has no usable {role}; it is not compared")
                 del roles[role]
     roles |= _derive(roles)
     roles, frequent = _mark_frequent(roles, one.name, two.name)
@@ -216,6 +219,8 @@ def _side_values(
             if role == "house_number" and column.role != role and role in own:
                 continue  # an own column says it better than the street
             side.roles[role] = (values, codes)
+            if role == "house_number" and column.role != role:
+                side.derived.add(role)
         main = next(iter(made.values())) if column.role != "full_name" else made["family_name"]
         _warn_if_emptied(side, column, main, codes)
     return side

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from meshkit._diagnostics import Diagnostic
 from meshkit.identity.block import Blocked, Candidates, join_candidates, refuse_too_many
 from meshkit.identity.compare import Comparer, Layout, compare_pairs, compile_comparisons
 from meshkit.identity.em import EmResult, fit_classes
-from meshkit.identity.errors import FitMismatch
+from meshkit.identity.errors import FitMismatch, LinkageModelError
 from meshkit.identity.fit import PatternCounts, build_specs, count_patterns, random_agreement, rule_samples
 from meshkit.identity.labels import Labels
 from meshkit.identity.model import Fit, FitClass, LinkageModel
@@ -41,6 +42,11 @@ def compare_candidates(prepared: Prepared, blocked: Blocked) -> Compared:
     model = prepared.resolved.model
     refuse_too_many(blocked, model.limits.pairs)
     comparers = compile_comparisons(prepared.records, model.comparisons)
+    if not comparers:
+        found = Diagnostic(
+            "identity.model", "no comparison has values on both sides", "Give columns roles.", file=model.name
+        )
+        raise LinkageModelError([found])
     layout = Layout(tuple(c.size for c in comparers))
     candidates = join_candidates(blocked, prepared.records)
     patterns = compare_pairs(prepared.records, comparers, candidates.left, candidates.right, layout)
@@ -106,12 +112,21 @@ def _fit(prepared: Prepared, compared: Compared, result: EmResult, seed: int) ->
         )
     records = prepared.records
     anchors = [_anchor_name(a, compared.names) for a in result.active]
-    doubts = ("not_converged",) if not result.converged and result.moved > 0.01 else ()
+    doubts = ["not_converged"] if not result.converged and result.moved > 0.01 else []
+    if _top_weight(result) < 0:
+        doubts.append("match_not_credible")
     return Fit(
         model=prepared.resolved.model.digest(), standardisers=dict(VERSIONS), rows=(records.rows_left, records.rows_right),
         pairs=len(compared.candidates), seed=seed, classes=tuple(classes), log_likelihood=result.log_likelihood,
-        iterations=result.iterations, converged=result.converged, anchors=tuple(anchors), doubts=doubts,
+        iterations=result.iterations, converged=result.converged, anchors=tuple(anchors), doubts=tuple(doubts),
     )  # fmt: skip
+
+
+def _top_weight(result: EmResult) -> float:
+    """Weight of a pair that agrees on everything, in nats; below 0 the classes can't tell matches from agreement on a rule."""
+    agree = np.array([sum(np.log(max(t[-1], 1e-300)) for t in theta) for theta in result.theta])
+    joint = agree + np.log(np.maximum(result.weights, 1e-300))
+    return float(joint[0] - np.logaddexp.reduce(joint[1:]))
 
 
 def _anchor_name(anchor: str, names: tuple[str, ...]) -> str:

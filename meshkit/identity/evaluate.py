@@ -141,8 +141,10 @@ class Evaluation:
             + (f"; {self.unknown:,} name unknown ids and are left out" if self.unknown else ""),
             f"precision {self.precision or 'not measured (no negatives; say --complete if every other pair is false)'}",
             f"recall    {self.recall or 'not measured'}",
-            f"lost: {self.not_blocked:,} not found by any rule, {self.below_threshold:,} below {self.threshold:g}, "
-            f"{self.assigned_elsewhere:,} linked elsewhere",
+            (
+                f"lost: {self.not_blocked:,} not found by any rule, {self.below_threshold:,} below {self.threshold:g}, "
+                f"{self.assigned_elsewhere:,} linked elsewhere"
+            ),
         ]
         if self.f1 is not None:
             lines.insert(3, f"F1        {self.f1:.4f} at {self.threshold:g}")
@@ -150,8 +152,33 @@ class Evaluation:
             lines.append(f"calibration error {self.calibration_error:.4f}")
         return "\n".join(lines + [f"failed: {f}" for f in self.failures])
 
+    def to_svg(self) -> str:
+        """Precision and recall by threshold as SVG, light and dark."""
+        lines = []
+        for place, name in ((1, "precision"), (2, "recall")):
+            points = " ".join(
+                f"{60 + 480 * float(p[0] or 0):.1f},{320 - 300 * float(p[place] or 0):.1f}"
+                for p in self.curve
+                if p[place] is not None
+            )
+            lines.append(
+                f'<polyline class="{name}" points="{points}"/><text class="{name}" x="60" y="{344 + 18 * place}">{name}</text>'
+            )
+        marks = "".join(
+            f'<text x="8" y="{324 - 300 * t:.0f}">{t:.1f}</text><text x="{52 + 480 * t:.0f}" y="340">{t:.1f}</text>'
+            for t in (0.0, 0.5, 1.0)
+        )
+        style = (
+            "text{font:12px sans-serif;fill:#222}polyline{fill:none;stroke-width:2}polyline.precision{stroke:#2a7f62}"
+            "polyline.recall{stroke:#3a62b5}@media(prefers-color-scheme:dark){text{fill:#ddd}}"
+        )
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 390" role="img" aria-label="precision and recall by threshold">'
+            f"<style>{style}</style>{marks}{''.join(lines)}</svg>"
+        )
+
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.to_text())}</pre>"
+        return f"{self.to_svg()}<pre>{escape(self.to_text())}</pre>"
 
 
 def evaluate_labels(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from math import factorial, log2
+from math import factorial
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,11 @@ import numpy.typing as npt
 from meshkit.identity.compare import compare_pairs
 from meshkit.identity.errors import LinkageUsage
 from meshkit.identity.estimate import Compared, positions
-from meshkit.identity.model import BlockingRule, Fit
+from meshkit.identity.model import Fit
 from meshkit.identity.predict import Scored, frequency_terms
 from meshkit.identity.prepare import Prepared
-from meshkit.identity.score import LN2, MAX_WEIGHT, PatternTable, class_joint, pattern_table
+from meshkit.identity.rules import BlockingRule
+from meshkit.identity.score import LN2, MAX_WEIGHT, class_joint, pattern_table
 
 __all__ = ["Competitor", "Contribution", "Explanation", "FailedRule", "explain_pair", "shapley"]
 
@@ -196,7 +197,7 @@ def explain_pair(
         competition_bits=competition / LN2,
         confidence_score=_sigmoid(log_odds),
         linked=bool(((scored.left[chosen] == pair[0]) & (scored.right[chosen] == pair[1])).any()),
-        classes=_classes(levels, fit, compared, table, float(given[0]), float(family[0])),
+        classes=_classes(levels, fit, compared, float(given[0]), float(family[0])),
         competitors=_competitors(prepared, scored, pair),
         failed=tuple(_failed(prepared, r, pair) for k, r in enumerate(rules) if not mask >> k & 1),
     )
@@ -275,7 +276,7 @@ def _values(prepared: Prepared, role: str, pair: tuple[int, int]) -> tuple[str |
 
 
 def _classes(
-    levels: npt.NDArray[np.int8], fit: Fit, compared: Compared, table: PatternTable, given: float, family: float
+    levels: npt.NDArray[np.int8], fit: Fit, compared: Compared, given: float, family: float
 ) -> tuple[tuple[str, float], ...]:
     joint = class_joint(levels, fit, compared.names, compared.layout.sizes)[0].copy()
     for k, one in enumerate(fit.classes):
@@ -308,8 +309,3 @@ def _failed(prepared: Prepared, rule: BlockingRule, pair: tuple[int, int]) -> Fa
         elif a != b or (one.no_key is not None and one.no_key[a]):
             different.append(key)
     return FailedRule(rule.name, tuple(missing), tuple(different))
-
-
-def bits_of(confidence: float) -> float:
-    """Log-odds of a confidence in bits."""
-    return log2(confidence / (1 - confidence))

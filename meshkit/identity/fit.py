@@ -11,7 +11,7 @@ import numpy.typing as npt
 from meshkit.identity.compare import Comparer, Layout, compare_pairs
 from meshkit.identity.em import ClassSpec
 from meshkit.identity.encode import Encoded, Records
-from meshkit.identity.model import BlockingRule
+from meshkit.identity.rules import BlockingRule
 
 __all__ = [
     "PatternCounts",
@@ -75,6 +75,8 @@ def expected_by_chance(records: Records, keys: Sequence[str]) -> float:
 
 def random_agreement(records: Records, comparers: Sequence[Comparer], layout: Layout, seed: int) -> tuple[Floats, ...]:
     """u: level probabilities of random pairs by comparison; the exact level in closed form where it is one role's equality."""
+    if not records.possible_pairs:
+        return tuple(np.full(c.size, 1 / c.size) for c in comparers)
     rng = np.random.default_rng(seed)
     left = rng.integers(0, max(records.rows_left, 1), _RANDOM_PAIRS, dtype=np.int32)
     right = rng.integers(0, max(records.rows_right, 1), _RANDOM_PAIRS, dtype=np.int32)
@@ -137,7 +139,8 @@ def rule_samples(rules: npt.NDArray[np.uint32], number: int, counts: PatternCoun
 def _match_start(size: int) -> Floats:
     start = np.full(size, 0.2 / max(size - 1, 1))
     start[-1] = 0.8
-    return start / start.sum()
+    found: Floats = start / start.sum()
+    return found
 
 
 def _rule_start(seen: npt.NDArray[np.int8], u: Floats, size: int) -> tuple[Floats, bool]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from meshkit._diagnostics import Diagnostic
 from meshkit.identity.block import Blocked, block
 from meshkit.identity.cluster import EntityTable, entities_of_links
 from meshkit.identity.doubts import Doubt, estimate_blocking_recall, find_doubts
-from meshkit.identity.errors import LinkageUsage, NotInThisRelease, TooLittleMemory
+from meshkit.identity.errors import LinkageModelError, LinkageUsage, NotInThisRelease, TooLittleMemory
 from meshkit.identity.estimate import Compared, check_fit, compare_candidates, estimate_fit
 from meshkit.identity.evaluate import Evaluation, evaluate_labels
 from meshkit.identity.explain import Explanation, explain_pair
@@ -22,7 +24,8 @@ from meshkit.identity.labels import read_labels
 from meshkit.identity.model import Fit, LinkageModel
 from meshkit.identity.plan import LinkPlan, plan_of
 from meshkit.identity.predict import Predictions, Scored, rule_names, score_candidates
-from meshkit.identity.prepare import Prepared, prepare, resolve
+from meshkit.identity.prepare import Prepared, Resolved, prepare, resolve
+from meshkit.identity.rules import BlockingRule
 from meshkit.identity.score import LN2, choose
 from meshkit.identity.side import FrameLike, Side, as_side
 from meshkit.identity.table import ColumnLineage, LinkageTable, LinkReport, id_names
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Linker"]
 
+Positions: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 MIN_WEIGHT_BITS = -7.0
 LEAST_THRESHOLD = 0.2
 
@@ -115,7 +119,7 @@ class Linker:
             prepared.id_ranks,
         )
         links = chosen[scored.confidence[chosen] >= at_least]
-        return self._table(prepared, compared, scored, links, at_least)
+        return self._table(prepared, compared, scored, links, chosen, at_least)
 
     def cluster(self, *, threshold: float | None = None) -> EntityTable:
         """Entities: connected links. `[entity_id, product, record_id, confidence_score]`; rows without link stand alone."""
@@ -150,7 +154,7 @@ class Linker:
             prepared, compared, scored, self._chosen(scored), said, threshold=threshold, complete=complete
         )
 
-    def update(self, state: Any) -> LinkageTable:
+    def update(self, state: Any) -> LinkageTable:  # noqa: ARG002
         """Refused in this release."""
         raise NotInThisRelease("update from a state", "Run link again: it is a full run.")
 
@@ -169,6 +173,14 @@ class Linker:
         if self._blocked is None:
             records = self._read().records
             usable = [r for r in self._resolved.model.blocking if all(records.has(k) for k in r.keys)]
+            if not usable:
+                found = Diagnostic(
+                    "identity.model",
+                    "no blocking rule has values on both sides",
+                    "Name other rules.",
+                    file=self._resolved.model.name,
+                )
+                raise LinkageModelError([found])
             if tuple(usable) != self._resolved.model.blocking:  # a role without values on one side
                 self._resolved = _without_rules(self._resolved, usable)
                 self._prepared = Prepared(self._resolved, self._read().left_ids, self._read().right_ids, records)
@@ -201,7 +213,7 @@ class Linker:
             }
         return self._scored[min_weight_bits]
 
-    def _chosen(self, scored: Scored) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def _chosen(self, scored: Scored) -> Positions:
         model = self._resolved.model
         chosen = choose(
             scored.left, scored.right, scored.weight, scored.confidence, model.cardinality, self._read().id_ranks
@@ -218,7 +230,8 @@ class Linker:
         prepared: Prepared,
         compared: Compared,
         scored: Scored,
-        links: np.ndarray[Any, np.dtype[np.int64]],
+        links: Positions,
+        chosen: Positions,
         threshold: float,
     ) -> LinkageTable:
         left, right = self._resolved.left, self._resolved.right
@@ -241,7 +254,7 @@ class Linker:
                 "rules": rule_names(compared, compared.candidates.rules[at]),
             }
 
-        report = self._report(prepared, compared, scored, links, threshold)
+        report = self._report(prepared, compared, scored, links, chosen, threshold)
         urns = (left.name, (right or left).name)
         return LinkageTable(table, report, self._lineage(names), details, urns)
 
@@ -261,7 +274,8 @@ class Linker:
         prepared: Prepared,
         compared: Compared,
         scored: Scored,
-        links: np.ndarray[Any, np.dtype[np.int64]],
+        links: Positions,
+        chosen: Positions,
         threshold: float,
     ) -> LinkReport:
         assert self._fit is not None
@@ -270,7 +284,7 @@ class Linker:
         everything = float(scored.confidence.sum())
         rows = (records.rows_left, records.rows_right)
         masks = compared.candidates.rules[scored.at]
-        doubts: Sequence[Doubt] = find_doubts(fit, scored, links, model.cardinality, rows)
+        doubts: Sequence[Doubt] = find_doubts(fit, scored, chosen, model.cardinality, rows)
         right = self._resolved.right or self._resolved.left
         return LinkReport(
             left=self._resolved.left.name,
@@ -295,7 +309,5 @@ class Linker:
         )
 
 
-def _without_rules(resolved: Any, usable: Sequence[Any]) -> Any:
-    from dataclasses import replace
-
+def _without_rules(resolved: Resolved, usable: Sequence[BlockingRule]) -> Resolved:
     return replace(resolved, model=resolved.model.model_copy(update={"blocking": tuple(usable)}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,9 @@ import polars as pl
 
 from meshkit.identity.encode import Records, encode
 from meshkit.identity.errors import BadIds, IdIsPersonal, LinkageUsage, SideProblem
-from meshkit.identity.model import LinkageModel, SideModel, available
+from meshkit.identity.model import LinkageModel, SideModel
 from meshkit.identity.roles import ColumnRole, doubled, infer_roles
+from meshkit.identity.rules import available
 from meshkit.identity.side import Side, column_names, read_table
 
 __all__ = ["Prepared", "Resolved", "prepare", "resolve"]
@@ -113,7 +115,7 @@ def _with_columns(
     """The model with ids and roles written out, so that it can be saved and reviewed."""
 
     def side_model(side: Side, said: SideModel, roles: Sequence[ColumnRole]) -> SideModel:
-        columns = said.columns or {r.column: {"role": r.role} for r in roles}
+        columns: Mapping[str, Any] = said.columns or {r.column: r.role for r in roles}
         return SideModel.model_validate({"id": side.id, "updated": said.updated, "columns": columns})
 
     return model.model_copy(

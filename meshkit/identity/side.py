@@ -49,8 +49,7 @@ def as_side(value: Side | FrameLike, default_name: str, model_id: str | None) ->
     if isinstance(value, Side):
         return value
     name = Path(value).stem if isinstance(value, str | Path) else default_name
-    frame = _scan(value) if isinstance(value, str | Path) else value
-    return Side(frame, name, model_id or guess_id(column_names(frame), name))
+    return Side(value, name, model_id or guess_id(column_names(value), name))
 
 
 def guess_id(columns: Sequence[str], side: str) -> str:

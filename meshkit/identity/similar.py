@@ -14,6 +14,7 @@ Mask = npt.NDArray[np.bool_]
 Index = npt.NDArray[np.int32]
 
 EPSILON = 1e-9  # thresholds are met up to this; float32 would flip levels
+_SLACK = 1e-6  # rapidfuzz drops a pair that equals its cutoff up to rounding: `a`, `aaa` at 0.8 - 1e-9 (3.14.6)
 _BATCH = 1 << 18  # strings in Python at one time
 _SMALL = 1 << 15  # dictionaries below this see the same pair of values often
 
@@ -60,7 +61,7 @@ def _score(words: Vocabulary, a: npt.NDArray[np.integer], b: npt.NDArray[np.inte
         part = slice(start, start + _BATCH)
         one, two = words.series.gather(a[part]).to_list(), words.series.gather(b[part]).to_list()
         result[part] = cpdist(
-            one, two, scorer=JaroWinkler.similarity, score_cutoff=max(cutoff - EPSILON, 0), dtype=np.float64, workers=1
+            one, two, scorer=JaroWinkler.similarity, score_cutoff=max(cutoff - _SLACK, 0), dtype=np.float64, workers=1
         )
     return result
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
+from typing import TypeAlias
 
 import polars as pl
 
@@ -40,6 +41,9 @@ class Options:
     last_year: int = 9999
 
 
+Standardiser: TypeAlias = Callable[[pl.Series, Options], dict[str, pl.Series]]
+
+
 @cache
 def words(name: str) -> tuple[str, ...]:
     """A list of this package: one word a line, `#` begins a comment."""
@@ -52,11 +56,7 @@ def standardise(role: str, values: pl.Series, options: Options) -> dict[str, pl.
 
     `values` has any scalar type; results are text, aligned with `values`.
     """
-    frame = pl.DataFrame({"v": values if values.dtype.is_temporal() else _as_text(values)})
-    if frame["v"].dtype.is_temporal() and role != "birth_date":
-        frame = frame.with_columns(pl.col("v").cast(pl.String))
-    exprs = _BY_ROLE.get(role, _text)(options)
-    return {name: frame.select(expr.alias("v"))["v"] for name, expr in exprs.items()}
+    return _BY_ROLE.get(role, _text)(_as_text(values), options)
 
 
 def known(country: str) -> bool:
@@ -74,22 +74,36 @@ def _as_text(values: pl.Series) -> pl.Series:
     return values.cast(pl.String, strict=False)
 
 
-def _fold(value: pl.Expr) -> pl.Expr:
+# Steps work on columns, not on lazy expressions: an expression used twice would be computed twice, and steps nest.
+
+
+def _fold(value: pl.Series) -> pl.Series:
     """NFKD without marks, special letters written out, lower case, blanks collapsed."""
     folded = value.str.to_lowercase().str.normalize("NFKD").str.replace_all(r"\p{M}", "")
     folded = folded.str.replace_many(list(_WRITTEN_OUT), list(_WRITTEN_OUT.values()))
     return folded.str.replace_all(r"\s+", " ").str.strip_chars()
 
 
-def _known(value: pl.Expr, *, repeated: bool = True) -> pl.Expr:
+def _null_where(gone: pl.Series, value: pl.Series) -> pl.Series:
+    return pl.select(pl.when(gone).then(None).otherwise(value)).to_series()
+
+
+def _known(value: pl.Series, *, repeated: bool = True) -> pl.Series:
     """Null for empty values and placeholders; with `repeated` also for one digit over and over."""
     gone = value.is_in(list(words("placeholders"))) | (value.str.len_bytes() == 0)
     if repeated:
-        gone = gone | (value.str.contains(r"^\d{3,}$") & (value.str.strip_chars(value.str.slice(0, 1)) == ""))
-    return pl.when(gone).then(None).otherwise(value)
+        gone |= value.str.contains(r"^\d{3,}$") & _one_character(value)
+    return _null_where(gone, value)
 
 
-def _name_words(value: pl.Expr) -> pl.Expr:
+def _one_character(value: pl.Series) -> pl.Series:
+    rest = (
+        pl.select(value.str.slice(1).alias("v")).select(pl.col("v").str.strip_chars(value.str.slice(0, 1))).to_series()
+    )
+    return rest.str.len_bytes() == 0
+
+
+def _name_words(value: pl.Series) -> pl.Series:
     folded = _known(_fold(value)).str.replace_all(r"['’`´]", "")
     folded = folded.str.replace(r"^([^,]+),\s*(\S.*)$", "$2 $1")
     folded = folded.str.replace_all(r"[^\p{L}\p{N}-]+", " ").str.strip_chars(" -")
@@ -98,40 +112,39 @@ def _name_words(value: pl.Expr) -> pl.Expr:
     return _known(folded.str.strip_chars(" -"))
 
 
-def _name(role: str) -> Callable[[Options], dict[str, pl.Expr]]:
-    return lambda _options: {role: _name_words(pl.col("v"))}
+def _name(role: str) -> Standardiser:
+    return lambda values, _options: {role: _name_words(values)}
 
 
-def _full_name(_options: Options) -> dict[str, pl.Expr]:
-    whole = _name_words(pl.col("v"))
+def _full_name(values: pl.Series, _options: Options) -> dict[str, pl.Series]:
+    whole = _name_words(values)
     first, last = whole.str.extract(r"^(\S+) ", 1), whole.str.extract(r"(\S+)$", 1)
     return {"given_name": _known(first), "family_name": _known(last)}
 
 
-def _email(_options: Options) -> dict[str, pl.Expr]:
-    folded = pl.col("v").str.to_lowercase().str.replace_all(r"\s+", "").str.replace(r"^mailto:", "")
-    user = folded.str.extract(r"^([^@]+)@[^@]+$", 1)
-    bad = user.is_null() | _known(user).is_null()
-    return {"email": pl.when(bad).then(None).otherwise(folded)}
+def _email(values: pl.Series, _options: Options) -> dict[str, pl.Series]:
+    folded = values.str.to_lowercase().str.replace_all(r"\s+", "").str.replace(r"^mailto:", "")
+    user = _known(folded.str.extract(r"^([^@]+)@[^@]+$", 1))
+    return {"email": _null_where(user.is_null(), folded)}
 
 
-def _phone(options: Options) -> dict[str, pl.Expr]:
+def _phone(values: pl.Series, options: Options) -> dict[str, pl.Series]:
     """An international number (`+`, `00`) names its calling code; a trunk zero is never part of the subscriber's number."""
-    marked = pl.col("v").str.strip_chars().str.replace(r"^\(?(?:\+|00)", "+").str.replace(r"\(0\)", "")
+    marked = values.str.strip_chars().str.replace(r"^\(?(?:\+|00)", "+").str.replace(r"\(0\)", "")
     digits = marked.str.replace_all(r"\D", "")
-    national = pl.when(marked.str.starts_with("+")).then(digits.str.replace(_CALLING_CODE, "")).otherwise(digits)
     code = _CODES.get((options.country or "").upper())
-    if code is not None:
-        # A calling code without `+`: only where the number is too long to be a national one.
-        long = (national.str.len_bytes() > 10) & national.str.starts_with(code)
-        national = pl.when(long).then(national.str.replace(f"^{code}", "")).otherwise(national)
-    national = national.str.strip_chars_start("0").str.tail(10)
-    repeated = national.str.strip_chars(national.str.slice(0, 1)) == ""
-    return {"phone": pl.when((national.str.len_bytes() < 6) | repeated).then(None).otherwise(national)}
+    national = digits
+    if code is not None:  # a calling code without `+`: only where the number is too long to be a national one
+        long = digits.str.len_bytes() > 10
+        national = pl.select(pl.when(long).then(digits.str.replace(f"^{code}", "")).otherwise(digits)).to_series()
+    abroad = digits.str.replace(_CALLING_CODE, "")
+    number = pl.select(pl.when(marked.str.starts_with("+")).then(abroad).otherwise(national)).to_series()
+    number = number.str.strip_chars_start("0").str.tail(10)
+    return {"phone": _null_where((number.str.len_bytes() < 6) | _one_character(number), number)}
 
 
-def _street(_options: Options) -> dict[str, pl.Expr]:
-    folded = _known(_fold(pl.col("v")))
+def _street(values: pl.Series, _options: Options) -> dict[str, pl.Series]:
+    folded = _known(_fold(values))
     folded = folded.str.replace_all(r"\b(?:unit|apt|apartment|flat|suite|wohnung|whg|app|#)\.? ?(\w+)", " u$1")
     folded = folded.str.replace_all(r"[^\p{L}\p{N}/]+", " ").str.strip_chars()
     kinds = "|".join(w.removeprefix("-") for w in words("streets"))
@@ -140,52 +153,59 @@ def _street(_options: Options) -> dict[str, pl.Expr]:
     short = short.str.replace_all(r"\s+", " ").str.strip_chars()
     bare = short.str.replace_all(r"[^\p{L}]", "").str.len_bytes() == 0
     number = folded.str.extract(r"(?:^| )(\d+ ?[a-d]?)(?: |$)", 1).str.replace(" ", "")
-    return {"street": _known(pl.when(bare).then(folded).otherwise(short)), "house_number": number}
+    kept = pl.select(pl.when(bare).then(folded).otherwise(short)).to_series()
+    return {"street": _known(kept), "house_number": number}
 
 
-def _codes(role: str) -> Callable[[Options], dict[str, pl.Expr]]:
-    def build(_options: Options) -> dict[str, pl.Expr]:
-        kept = _known(_fold(pl.col("v"))).str.replace_all(r"[^\p{L}\p{N}]", "")
-        zeros = kept.str.contains(r"^0+$")  # a real postcode may repeat another digit, never only zeros
-        kept = pl.when(zeros).then(None).otherwise(kept)
+def _codes(role: str) -> Standardiser:
+    def build(values: pl.Series, _options: Options) -> dict[str, pl.Series]:
+        kept = _known(_fold(values)).str.replace_all(r"[^\p{L}\p{N}]", "")
+        kept = _null_where(
+            kept.str.contains(r"^0+$"), kept
+        )  # a real postcode may repeat another digit, never only zeros
         return {role: _known(kept, repeated=role == "national_id")}
 
     return build
 
 
-def _text(_options: Options) -> dict[str, pl.Expr]:
-    return {"text": _known(_fold(pl.col("v")).str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars())}
+def _text(values: pl.Series, _options: Options) -> dict[str, pl.Series]:
+    return {"text": _known(_fold(values).str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars())}
 
 
-def _plain(role: str) -> Callable[[Options], dict[str, pl.Expr]]:
-    return lambda options: {role: _text(options)["text"]}
+def _plain(role: str) -> Standardiser:
+    return lambda values, options: {role: _text(values, options)["text"]}
 
 
-def _date(options: Options) -> dict[str, pl.Expr]:
+def _date(values: pl.Series, options: Options) -> dict[str, pl.Series]:
     """Eight digits yyyymmdd. A day that no calendar has (a typing error) is kept: it still agrees in seven digits."""
     if options.format is not None:
-        digits = pl.col("v").cast(pl.String).str.to_date(options.format, strict=False).dt.strftime("%Y%m%d")
+        digits = values.str.to_date(options.format, strict=False).dt.strftime("%Y%m%d")
     else:
-        digits = _unambiguous(pl.col("v").cast(pl.String).str.strip_chars())
+        digits = _unambiguous(values.str.strip_chars())
     year = digits.str.slice(0, 4).cast(pl.Int32, strict=False)
-    return {"birth_date": pl.when((year < 1900) | (year > options.last_year)).then(None).otherwise(digits)}
+    return {"birth_date": _null_where((year < 1900) | (year > options.last_year), digits)}
 
 
-def _unambiguous(text: pl.Expr) -> pl.Expr:
-    iso = text.str.extract_groups(r"^(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?:[T ].*)?$")
-    parts = [iso.struct.field(n) for n in ("1", "2", "3")]
-    from_iso = pl.concat_str(parts[0], parts[1].str.zfill(2), parts[2].str.zfill(2))
-    other = text.str.extract_groups(r"^(\d{1,2})([./-])(\d{1,2})[./-](\d{4})$")
-    a, mark, b, year = (other.struct.field(n) for n in ("1", "2", "3", "4"))
-    first, second = a.cast(pl.Int32), b.cast(pl.Int32)
+def _unambiguous(text: pl.Series) -> pl.Series:
+    iso = text.str.extract_groups(r"^(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?:[T ].*)?$").struct.unnest()
+    other = text.str.extract_groups(r"^(\d{1,2})([./-])(\d{1,2})[./-](\d{4})$").struct.unnest()
+    one, mark, two, year = (other.to_series(n) for n in range(4))
+    first, second = one.cast(pl.Int32), two.cast(pl.Int32)
     day_first = (mark == ".") | (first > 12) | (first == second)  # dots are written day first everywhere
-    swapped = pl.concat_str(year, b.str.zfill(2), a.str.zfill(2))
-    american = pl.concat_str(year, a.str.zfill(2), b.str.zfill(2))
-    from_other = pl.when(day_first).then(swapped).when(second > 12).then(american)
-    return pl.coalesce(from_iso, from_other, text.str.extract(r"^(\d{8})$", 1))
+    parts = [iso.to_series(n) for n in range(3)]
+    return pl.select(
+        pl.coalesce(
+            pl.concat_str(parts[0], parts[1].str.zfill(2), parts[2].str.zfill(2)),
+            pl.when(day_first)
+            .then(pl.concat_str(year, two.str.zfill(2), one.str.zfill(2)))
+            .when(second > 12)
+            .then(pl.concat_str(year, one.str.zfill(2), two.str.zfill(2))),
+            text.str.extract(r"^(\d{8})$", 1),
+        )
+    ).to_series()
 
 
-_BY_ROLE: dict[str, Callable[[Options], dict[str, pl.Expr]]] = {
+_BY_ROLE: Mapping[str, Standardiser] = {
     "given_name": _name("given_name"),
     "family_name": _name("family_name"),
     "full_name": _full_name,

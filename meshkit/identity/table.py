@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import polars as pl
 import pyarrow as pa
@@ -110,10 +110,14 @@ class LinkReport:
     def to_text(self) -> str:
         """For people."""
         lines = [
-            f"{self.links:,} links between {self.left} ({self.linked[0]:,} of {self.rows[0]:,} rows) and "
-            f"{self.right} ({self.linked[1]:,} of {self.rows[1]:,}), from {self.candidates:,} candidate pairs at confidence >= {self.threshold:g}",
-            f"expected: precision {_ratio(self.precision)}, recall of candidates {_ratio(self.recall_of_candidates)}, "
-            f"recall of blocking about {_ratio(self.blocking_recall)} (an estimate)",
+            (
+                f"{self.links:,} links between {self.left} ({self.linked[0]:,} of {self.rows[0]:,} rows) and "
+                f"{self.right} ({self.linked[1]:,} of {self.rows[1]:,}), from {self.candidates:,} candidate pairs at confidence >= {self.threshold:g}"
+            ),
+            (
+                f"expected: precision {_ratio(self.precision)}, recall of candidates {_ratio(self.recall_of_candidates)}, "
+                f"recall of blocking about {_ratio(self.blocking_recall)} (an estimate)"
+            ),
             f"model {self.model} {self.digest[:19]}, fitted {self.fitted}, {self.iterations} iterations{'' if self.converged else ', not converged'}",
         ]
         lines += [
@@ -200,26 +204,37 @@ def _canonical(parts: Sequence[Any]) -> str:
     return json.dumps(parts, separators=(",", ":"), ensure_ascii=False, default=str)
 
 
+def check_kind(path: str | Path) -> str:
+    """The suffix that says how a table is written. Raises: `LinkageUsage` for a kind that can't be written."""
+    kind = Path(path).suffix.lower()
+    if kind not in {".parquet", ".csv", ".arrow"}:
+        raise LinkageUsage(f"{Path(path).name}: can't write kind {kind!r}. Give .parquet, .csv or .arrow.")
+    return kind
+
+
 def write_table(table: pa.Table, path: str | Path) -> None:
     """Write Parquet, CSV or Arrow by suffix: beside, flushed, then renamed, so that a kill leaves the old file.
 
     Raises: `LinkageUsage` for another suffix, `SourceProblem` if the place can't be written.
     """
-    place = Path(path)
-    kind = place.suffix.lower()
-    if kind not in {".parquet", ".csv", ".arrow"}:
-        raise LinkageUsage(f"{place.name}: can't write kind {kind!r}. Give .parquet, .csv or .arrow.")
+    kind = check_kind(path)
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
+    writers: dict[str, Callable[[IO[bytes]], object]] = {
+        ".parquet": frame.write_parquet,
+        ".csv": frame.write_csv,
+        ".arrow": frame.write_ipc,
+    }
+    write_beside(path, writers[kind])
+
+
+def write_beside(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file beside its place, flush it and rename it. Raises: `SourceProblem` if the place can't be written."""
+    place = Path(path)
     beside = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
         with beside.open("wb") as file:
-            if kind == ".parquet":
-                frame.write_parquet(file)
-            elif kind == ".csv":
-                frame.write_csv(file)
-            else:
-                frame.write_ipc(file)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(place)
