@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from provision_shop import HEAD, Killed, mesh_config
 
 import meshkit
 from meshkit.manifest import Manifest
-from meshkit.provision import Provisioner, Target
+from meshkit.provision import CredentialFiles, Provisioner, Target
 
 
 @dataclass
@@ -441,6 +442,26 @@ def test_killed_at_any_statement_a_rerun_converges(world, after):
         assert world.plan(manifest).changes == 0
         world.login(f"{world.domain}.p{n}", "reader").close()
     assert killed >= 10
+
+
+def test_racing_deploys_converge(world, tmp_path_factory):
+    """Three at once without a common lock: one user with one key, which is the stored one; then nothing to change."""
+    products = (world.files("clicks"), world.tables())
+    sink = CredentialFiles(world.folder / "credentials")
+
+    def deploy(folder):
+        target = Target.from_config(mesh_config(folder, sources=world.sources), "local")
+        with Provisioner(target, sink=sink) as p:
+            return p.apply(p.plan(products))
+
+    with ThreadPoolExecutor(3) as pool:
+        reports = list(pool.map(deploy, [tmp_path_factory.mktemp("race") for _ in range(3)]))
+    assert all(r.ok for r in reports), [r.to_text() for r in reports]
+    with Provisioner(Target.from_config(mesh_config(world.folder, sources=world.sources), "local"), sink=sink) as p:
+        assert p.plan(products).changes == 0
+    for name, keys in world.users().items():
+        role = name.rpartition(".")[2]
+        assert keys == [sink.read(f"{world.domain}.clicks", role, "s3")["access_key"]]
 
 
 def test_the_demo_products_deploy_from_the_command_line(world, tmp_path_factory):

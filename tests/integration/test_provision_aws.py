@@ -68,7 +68,7 @@ def test_bucket_table_and_roles_are_made_and_a_second_deploy_changes_nothing(aws
     table = aws.client("glue").get_table(DatabaseName="acme_sales", Name="orders_v1")["Table"]
     assert table["StorageDescriptor"]["Location"] == f"s3://{bucket}/sales/orders/v1/"
     assert table["Parameters"]["meshkit:owner"] == "urn:mesh:sales:orders"
-    roles = [r for r in iam.list_roles(PathPrefix="/meshkit/acme/prod/sales/")["Roles"]]
+    roles = iam.list_roles(PathPrefix="/meshkit/acme/prod/sales/")["Roles"]
     assert len(roles) == 2
     assert iam.list_role_policies(RoleName=roles[0]["RoleName"])["PolicyNames"] == ["meshkit"]
 
@@ -141,9 +141,8 @@ def test_foreign_resources_are_conflicts_with_no_write(aws, what):
         if what == "table":
             glue.create_table(DatabaseName="acme_sales", TableInput={"Name": "orders_v1"})
         plan = p.plan([product(bucket)])
-        assert [n.node.kind for n in plan.nodes if n.action == "conflict"] == [
-            f"aws.{dict(bucket='s3_bucket', role='iam_role', database='glue_database', table='glue_table')[what]}"
-        ]
+        kind = {"bucket": "s3_bucket", "role": "iam_role", "database": "glue_database", "table": "glue_table"}[what]
+        assert [n.node.kind for n in plan.nodes if n.action == "conflict"] == [f"aws.{kind}"]
         assert plan.changes == 0
         report = p.apply(plan)
         assert report.exit_code == 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshkit.errors import MeshkitError
 from meshkit.provision.backend import Kind, Problem
-from meshkit.provision.backends.boto import Clients, error_code, translated
+from meshkit.provision.backends.boto import Clients, absent, error_code, translated
 from meshkit.provision.backends.s3 import Prefixes
 from meshkit.provision.errors import AlreadyExists, BackendRefused
 from meshkit.provision.plan import Change
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["AwsBackend", "open_backend"]
 
 POLICY = "meshkit"
-_ABSENT = {
-    "404", "NoSuchBucket", "NoSuchTagSet", "NoSuchBucketPolicy", "NoSuchPublicAccessBlockConfiguration", "NoSuchLifecycleConfiguration",
-    "OwnershipControlsNotFoundError", "ServerSideEncryptionConfigurationNotFoundError", "NoSuchEntity", "EntityNotFoundException",
-}  # fmt: skip
 _BLOCKED = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": True, "RestrictPublicBuckets": True}
 
 
@@ -77,18 +73,6 @@ class AwsBackend:
     def close(self) -> None:
         """Close connections."""
         self.clients.close()
-
-
-def absent(call: Any, **arguments: Any) -> Any:
-    """The call's answer; None if the thing it asks for is not there."""
-    from botocore.exceptions import ClientError
-
-    try:
-        return call(**arguments)
-    except ClientError as error:
-        if error_code(error) in _ABSENT:
-            return None
-        raise
 
 
 class Buckets:

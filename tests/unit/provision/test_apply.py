@@ -156,7 +156,7 @@ def test_two_deploys_at_once_converge(target, memory):
     p = provisioner(target, memory)
     plans = [p.plan(PRODUCTS) for _ in range(2)]
     assert [p.apply(plan).ok for plan in plans] == [True, True]
-    assert len({w for w in memory.writes}) == len(memory.writes)
+    assert len(set(memory.writes)) == len(memory.writes)
 
 
 @pytest.mark.parametrize("after", [False, True])
