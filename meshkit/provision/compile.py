@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from meshkit._diagnostics import Diagnostic
 from meshkit._storage import fixed_part
 from meshkit.errors import MeshkitError
-from meshkit.manifest import Manifest
+from meshkit.manifest import FieldSchema, Manifest
 from meshkit.provision.errors import CompileFailed
 from meshkit.provision.policies import Place
 from meshkit.provision.resources import Node, ProductFacts, ResourceGraph, Skipped
@@ -73,13 +73,8 @@ class ProductGraph:
     def sensitive_columns(self, port: str) -> list[str]:
         """Columns of a port that policies may mask: a direct read would pass them by."""
         names = self.manifest.ports[port].objects or tuple(self.manifest.objects)
-        return [
-            n
-            for o in names
-            if o in self.manifest.objects
-            for n, f in self.manifest.objects[o].fields.items()
-            if f.is_personal
-        ]
+        fields = (pair for o in names if o in self.manifest.objects for pair in self.manifest.objects[o].fields.items())
+        return [name for name, item in fields if _is_sensitive(item)]
 
     def place(self, port: str, location: str, *, whole_bucket: bool) -> Place | None:
         """Bucket and prefix of a file port; None, with a problem noted, if they are no safe border of a right."""
@@ -108,6 +103,11 @@ class ProductGraph:
             )
             return None
         return Place(bucket, prefix)
+
+
+def _is_sensitive(item: FieldSchema) -> bool:
+    """Whether a field or a part of it is personal: the rule by which queries mask."""
+    return item.is_personal or any(_is_sensitive(part) for part in item.children().values())
 
 
 def _is_bucket(name: str) -> bool:

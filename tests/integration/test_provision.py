@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from provision_shop import HEAD, Killed, mesh_config
 
 import meshkit
 from meshkit.manifest import Manifest
-from meshkit.provision import Provisioner, Target
+from meshkit.provision import CredentialFiles, Provisioner, Target
 
 
 @dataclass
@@ -41,7 +42,9 @@ class World:
         return text
 
     def open(self, *, name="acme"):
-        return Provisioner(Target.from_config(mesh_config(self.folder, sources=self.sources, name=name), "local"), wait=lambda _: None)
+        return Provisioner(
+            Target.from_config(mesh_config(self.folder, sources=self.sources, name=name), "local"), wait=lambda _: None
+        )
 
     def deploy(self, *manifests, name="acme"):
         with self.open(name=name) as p:
@@ -79,7 +82,13 @@ class World:
         key, secret = self.s3.key, self.s3.secret
         if product:
             key, secret = self.credential(product, role)["s3"].values()
-        return boto3.client(service, endpoint_url=self.s3.endpoint, aws_access_key_id=key, aws_secret_access_key=secret, region_name="us-east-1")
+        return boto3.client(
+            service,
+            endpoint_url=self.s3.endpoint,
+            aws_access_key_id=key,
+            aws_secret_access_key=secret,
+            region_name="us-east-1",
+        )
 
     def credential(self, product, role):
         return json.loads((self.folder / ".mesh" / "credentials" / f"{product}.{role}.json").read_text())
@@ -170,7 +179,9 @@ def test_a_reader_reads_its_folder_and_is_denied_all_else(lake):
         lambda: reader.list_objects_v2(Bucket=bucket, Prefix="orders-evil/"),
         lambda: reader.list_objects_v2(Bucket=bucket, Prefix="orders"),
         lambda: reader.list_objects_v2(Bucket=bucket),
-        lambda: reader.copy_object(Bucket=bucket, Key="orders/c", CopySource={"Bucket": bucket, "Key": "finance/a.parquet"}),
+        lambda: reader.copy_object(
+            Bucket=bucket, Key="orders/c", CopySource={"Bucket": bucket, "Key": "finance/a.parquet"}
+        ),
         lambda: reader.create_bucket(Bucket=f"x-{uuid.uuid4().hex[:8]}"),
         lambda: reader.delete_bucket(Bucket=bucket),
     ):
@@ -194,7 +205,9 @@ def test_a_publisher_writes_its_folder_and_can_not_touch_another_product(lake):
         lambda: publisher.put_object(Bucket=bucket, Key="orders", Body=b""),
         lambda: publisher.delete_object(Bucket=bucket, Key="finance/a.parquet"),
         lambda: publisher.get_object(Bucket=bucket, Key="finance/a.parquet"),
-        lambda: publisher.copy_object(Bucket=bucket, Key="orders/c", CopySource={"Bucket": bucket, "Key": "finance/a.parquet"}),
+        lambda: publisher.copy_object(
+            Bucket=bucket, Key="orders/c", CopySource={"Bucket": bucket, "Key": "finance/a.parquet"}
+        ),
     ):
         assert denied(call)
     assert lake.client().get_object(Bucket=bucket, Key="finance/a.parquet")["Body"].read() == b"rows"
@@ -214,7 +227,9 @@ def test_database_roles_see_what_they_need(world):
                 reader.execute(statement)
     with world.login(product, "publisher") as publisher:
         assert publisher.execute("SELECT id, amount FROM raw").fetchall() == [(1, 99)]
-        assert publisher.execute("SELECT rolreplication FROM pg_roles WHERE rolname = current_user").fetchone() == (True,)
+        assert publisher.execute("SELECT rolreplication FROM pg_roles WHERE rolname = current_user").fetchone() == (
+            True,
+        )
         for statement in ("SELECT secret FROM raw", "UPDATE raw SET amount = 0", "SELECT * FROM mesh.orders"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 publisher.execute(statement)
@@ -237,7 +252,14 @@ def test_foreign_resources_are_conflicts_with_no_write(world):
         connection.execute("CREATE SCHEMA mesh; CREATE VIEW mesh.f AS SELECT 1 AS order_id")
         connection.execute(sql.SQL("COMMENT ON VIEW mesh.f IS {}").format(sql.Literal("meshkit " + json.dumps(other))))
     before = world.keys(), world.users()
-    products = [world.files("a"), world.files("b"), world.files("inner", "c/deeper"), world.files("outer", "d"), world.tables("e"), world.tables("f")]
+    products = [
+        world.files("a"),
+        world.files("b"),
+        world.files("inner", "c/deeper"),
+        world.files("outer", "d"),
+        world.tables("e"),
+        world.tables("f"),
+    ]
     plan = world.plan(*products)
     conflicts = {n.node.id.rpartition("/")[2] for n in plan.nodes if n.action == "conflict"}
     assert conflicts == {"a", user, "deeper", "d", f"mk_{world.domain}_e_reader", "mesh.f"}
@@ -246,7 +268,9 @@ def test_foreign_resources_are_conflicts_with_no_write(world):
     assert report.exit_code == 1
     assert (world.keys(), world.users()) == before
     with world.root() as connection:
-        roles = connection.execute("SELECT count(*) FROM pg_roles WHERE rolname LIKE %s", [f"mk_{world.domain}_%"]).fetchone()
+        roles = connection.execute(
+            "SELECT count(*) FROM pg_roles WHERE rolname LIKE %s", [f"mk_{world.domain}_%"]
+        ).fetchone()
         assert roles == (1,)
 
 
@@ -261,7 +285,9 @@ def test_another_mesh_can_not_take_over_a_product(lake):
 def test_a_view_of_somebodys_own_is_used_and_breaks_nothing(world):
     """It has no marker: skipped, its readers are made."""
     with world.root() as connection:
-        connection.execute("CREATE SCHEMA mesh; CREATE VIEW mesh.orders AS SELECT id AS order_id, amount AS total FROM raw")
+        connection.execute(
+            "CREATE SCHEMA mesh; CREATE VIEW mesh.orders AS SELECT id AS order_id, amount AS total FROM raw"
+        )
     report = world.deploy(world.tables())
     assert report.ok
     with world.login(f"{world.domain}.orders", "reader") as reader:
@@ -297,12 +323,16 @@ def test_changes_by_hand_are_found_and_repaired(world):
     role = f"mk_{world.domain}_orders_reader"
     mutations = {
         "policy": lambda _: iam.put_user_policy(UserName=user, PolicyName="meshkit", PolicyDocument=json.dumps(wide)),
-        "other_policies": lambda _: iam.put_user_policy(UserName=user, PolicyName="more", PolicyDocument=json.dumps(wide)),
+        "other_policies": lambda _: iam.put_user_policy(
+            UserName=user, PolicyName="more", PolicyDocument=json.dumps(wide)
+        ),
         "credential": lambda _: iam.create_access_key(UserName=user),
         "grants": lambda c: c.execute(f"GRANT SELECT (secret) ON raw TO {role}"),
         "attributes": lambda c: c.execute(f"ALTER ROLE {role} CREATEDB"),
         "member_of": lambda c: c.execute(f"GRANT pg_read_all_data TO {role}"),
-        "definition": lambda c: c.execute("CREATE OR REPLACE VIEW mesh.orders AS SELECT id AS order_id, id AS total FROM raw"),
+        "definition": lambda c: c.execute(
+            "CREATE OR REPLACE VIEW mesh.orders AS SELECT id AS order_id, id AS total FROM raw"
+        ),
     }
     for path, mutate in mutations.items():
         with world.root() as connection:
@@ -414,6 +444,26 @@ def test_killed_at_any_statement_a_rerun_converges(world, after):
     assert killed >= 10
 
 
+def test_racing_deploys_converge(world, tmp_path_factory):
+    """Three at once without a common lock: one user with one key, which is the stored one; then nothing to change."""
+    products = (world.files("clicks"), world.tables())
+    sink = CredentialFiles(world.folder / "credentials")
+
+    def deploy(folder):
+        target = Target.from_config(mesh_config(folder, sources=world.sources), "local")
+        with Provisioner(target, sink=sink) as p:
+            return p.apply(p.plan(products))
+
+    with ThreadPoolExecutor(3) as pool:
+        reports = list(pool.map(deploy, [tmp_path_factory.mktemp("race") for _ in range(3)]))
+    assert all(r.ok for r in reports), [r.to_text() for r in reports]
+    with Provisioner(Target.from_config(mesh_config(world.folder, sources=world.sources), "local"), sink=sink) as p:
+        assert p.plan(products).changes == 0
+    for name, keys in world.users().items():
+        role = name.rpartition(".")[2]
+        assert keys == [sink.read(f"{world.domain}.clicks", role, "s3")["access_key"]]
+
+
 def test_the_demo_products_deploy_from_the_command_line(world, tmp_path_factory):
     """`platform-deploy`: refused without --yes where nobody can be asked; then all is made; then nothing changes."""
     folder = tmp_path_factory.mktemp("demo")
@@ -424,14 +474,23 @@ def test_the_demo_products_deploy_from_the_command_line(world, tmp_path_factory)
             "CREATE SCHEMA mesh; CREATE VIEW mesh.users AS SELECT 1 AS user_id"
         )
     mesh = re.sub(r"sources:\n(  .*\n)+", f"sources:\n{world.sources}", (folder / "mesh.yaml").read_text())
-    mesh = mesh.replace("postgresql://db.shop/shop", "postgresql://db.sales.acme/sales_db").replace("name: acme", f"name: m{uuid.uuid4().hex[:8]}")
+    mesh = mesh.replace("postgresql://db.shop/shop", "postgresql://db.sales.acme/sales_db").replace(
+        "name: acme", f"name: m{uuid.uuid4().hex[:8]}"
+    )
     (folder / "mesh.yaml").write_text(mesh)
     for path in (folder / "products").rglob("manifest.yaml"):
         path.write_text(path.read_text().replace("s3://acme-lake/", f"s3://{world.bucket}/"))
     program = str(Path(sys.executable).parent / "platform-deploy")
 
     def run(*arguments):
-        done = subprocess.run([program, *arguments, "--config", "mesh.yaml"], cwd=folder, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            [program, *arguments, "--config", "mesh.yaml"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            stdin=subprocess.DEVNULL,
+        )
         return done.returncode, done.stdout, done.stderr
 
     code, out, err = run("products/sales/orders/manifest.yaml")

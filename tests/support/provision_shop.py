@@ -1,5 +1,6 @@
 """Manifests and mesh.yaml files for tests of provisioning, and backends that live in memory."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,9 @@ SOURCES = """\
 """
 
 
-def file_product(domain="sales", name="orders", location="s3://acme-lake/sales/orders/v{major}/*.parquet", *, extra="", email="") -> Manifest:
+def file_product(
+    domain="sales", name="orders", location="s3://acme-lake/sales/orders/v{major}/*.parquet", *, extra="", email=""
+) -> Manifest:
     text = HEAD.format(domain=domain, name=name) + (
         f"schema: {{{name}: {{fields: {{id: {{type: int64, required: true, key: 1}}, total: {{type: 'decimal(12,2)'}}{email}}}}}}}\n"
         f'ports: {{lake: {{kind: file, location: "{location}", format: parquet}}}}\n'
@@ -34,9 +37,15 @@ def file_product(domain="sales", name="orders", location="s3://acme-lake/sales/o
     return Manifest.parse(text, source=f"{name}.yaml")
 
 
-def database_product(name="orders", *, table="public.orders", view="mesh.orders", columns="id: id, total: amount", mapped=True) -> Manifest:
+def database_product(
+    name="orders", *, table="public.orders", view="mesh.orders", columns="id: id, total: amount", mapped=True
+) -> Manifest:
     source = f"source: {{database: shop, tables: [{{table: {table}, map: {{{columns}}}}}]}}\n" if mapped else ""
-    topic = f'  events: {{kind: kafka, location: "kafka://bus/mesh.sales.{name}.v{{major}}", format: json, key: id}}\n' if mapped else ""
+    topic = (
+        f'  events: {{kind: kafka, location: "kafka://bus/mesh.sales.{name}.v{{major}}", format: json, key: id}}\n'
+        if mapped
+        else ""
+    )
     text = HEAD.format(domain="sales", name=name) + (
         f"schema: {{{name}: {{fields: {{id: {{type: int64, required: true, key: 1}}, total: {{type: 'decimal(12,2)'}}}}}}}}\n"
         f'ports:\n  warehouse: {{kind: postgres, location: "postgresql://db.shop/shop/{view}"}}\n{topic}'
@@ -46,7 +55,11 @@ def database_product(name="orders", *, table="public.orders", view="mesh.orders"
 
 
 def mesh_config(folder: Path, *, sources=SOURCES, provision="", name="acme", environment="local") -> MeshConfig:
-    text = f"name: {name}\nenvironment: {environment}\nsources:\n{sources}" if sources else f"name: {name}\nenvironment: {environment}\n"
+    text = (
+        f"name: {name}\nenvironment: {environment}\nsources:\n{sources}"
+        if sources
+        else f"name: {name}\nenvironment: {environment}\n"
+    )
     return parse_config(text + provision, folder=folder)
 
 
@@ -75,7 +88,9 @@ class MemoryKind:
         if node.id in self.things:
             raise AlreadyExists(f"{node.id} exists already")
         self.writes.append(("create", node.id))
-        self.things[node.id] = Observed(dict(node.fields), Marker(node.owner, self.target.mesh, self.target.environment))
+        self.things[node.id] = Observed(
+            dict(node.fields), Marker(node.owner, self.target.mesh, self.target.environment)
+        )
 
     def update(self, node, changes):
         self.writes.append(("update", node.id))
@@ -119,7 +134,8 @@ class KilledAt:
     """Wraps a backend: the process dies before or after its `n`-th call that may write."""
 
     def __init__(self, backend, n: int, *, after: bool) -> None:
-        self.backend, self.n, self.after, self.seen = backend, n, after, 0
+        self.backend, self.n, self.after = backend, n, after
+        self._numbers = itertools.count(1)
         self.name = backend.name
         self.kinds = {name: _KilledKind(self, kind) for name, kind in backend.kinds.items()}
 
@@ -134,11 +150,11 @@ class KilledAt:
         self.backend.close()
 
     def around(self, call):
-        self.seen += 1
-        if self.seen == self.n and not self.after:
+        mine = next(self._numbers)  # of this call: several run at a time
+        if mine == self.n and not self.after:
             raise Killed
         result = call()
-        if self.seen == self.n:
+        if mine == self.n:
             raise Killed
         return result
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from meshkit.errors import MissingExtra
 from meshkit.provision.errors import AlreadyExists, BackendRefused, PermissionMissing, Retryable
 
-__all__ = ["Clients", "error_code", "translated"]
+__all__ = ["Clients", "absent", "error_code", "translated"]
 
 _EXISTS = {"BucketAlreadyOwnedByYou", "EntityAlreadyExists", "AlreadyExistsException", "PreconditionFailed"}
 _DENIED = {
@@ -28,9 +29,14 @@ _PASSING = {
     "ConditionalRequestConflict",
 }  # fmt: skip
 
+_ABSENT = {
+    "404", "NoSuchBucket", "NoSuchTagSet", "NoSuchBucketPolicy", "NoSuchPublicAccessBlockConfiguration", "NoSuchLifecycleConfiguration",
+    "OwnershipControlsNotFoundError", "ServerSideEncryptionConfigurationNotFoundError", "NoSuchEntity", "EntityNotFoundException",
+}  # fmt: skip
+
 
 class Clients:
-    """boto3 clients, one per service; the library's own retries are off: the run decides what a failed call means."""
+    """botocore clients, one per service; the library's own retries are off: the run decides what a failed call means."""
 
     def __init__(self, **settings: Any) -> None:
         self._settings = settings
@@ -47,15 +53,17 @@ class Clients:
 
     def _make(self, service: str) -> Any:
         try:
-            import boto3
             from botocore.config import Config
+            from botocore.session import Session
         except ImportError:
             raise MissingExtra("aws", package="boto3", purpose="deploying to S3 and AWS") from None
         config = Config(
             retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=30, max_pool_connections=16,
             s3={"addressing_style": "path" if self._settings.get("endpoint_url") else "auto"},
         )  # fmt: skip
-        client = boto3.session.Session().client(service, config=config, **self._settings)
+        session = Session()
+        session.register_component("data_loader", _loader())
+        client = session.create_client(service, config=config, **self._settings)
         client.meta.events.register("before-send", self._count)
         return client
 
@@ -70,9 +78,29 @@ class Clients:
             self._made.clear()
 
 
+@cache
+def _loader() -> Any:
+    """Service descriptions, read once per process: a session of its own per deploy would parse them again, 0.2 s each."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
+
+
 def error_code(error: Any) -> str:
     """The service's code of a `ClientError`."""
     return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def absent(call: Any, **arguments: Any) -> Any:
+    """The call's answer; None if the thing it asks for is not there."""
+    from botocore.exceptions import ClientError
+
+    try:
+        return call(**arguments)
+    except ClientError as error:
+        if error_code(error) in _ABSENT:
+            return None
+        raise
 
 
 @contextmanager

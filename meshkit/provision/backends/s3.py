@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshkit.errors import MeshkitError
 from meshkit.provision.backend import Kind, Problem, by_source
-from meshkit.provision.backends.boto import Clients, error_code, translated
+from meshkit.provision.backends.boto import Clients, absent, error_code, translated
 from meshkit.provision.credentials import SecretSink
 from meshkit.provision.errors import BackendRefused
 from meshkit.provision.plan import Change
@@ -243,7 +243,7 @@ class Identities:
             keys = [k["AccessKeyId"] for k in iam.list_access_keys(UserName=user)["AccessKeyMetadata"]]
             for key in keys:
                 if key != stored:
-                    iam.delete_access_key(UserName=user, AccessKeyId=key)
+                    absent(iam.delete_access_key, UserName=user, AccessKeyId=key)  # another run may have been faster
             if stored in keys:
                 return
             made = iam.create_access_key(UserName=user)["AccessKey"]

@@ -62,7 +62,9 @@ def test_what_belongs_to_somebody_else_is_a_conflict_and_blocks_its_product_only
     assert ("create", "s3.identity/mk.sales.b.reader") in memory.writes
 
 
-@pytest.mark.parametrize("marker", [None, Marker("urn:mesh:sales:orders", "other", "local"), Marker("urn:mesh:sales:orders", "acme", "prod")])
+@pytest.mark.parametrize(
+    "marker", [None, Marker("urn:mesh:sales:orders", "other", "local"), Marker("urn:mesh:sales:orders", "acme", "prod")]
+)
 def test_no_marker_another_mesh_or_environment_is_foreign(target, memory, marker):
     """The same product of another environment is somebody else."""
     memory.put(PREFIX, Observed({}, marker))
@@ -88,7 +90,9 @@ def test_a_field_taken_out_of_the_manifest_is_reset(target, memory):
     seen = memory.thing(user)
     memory.put(user, Observed({**seen.fields, "other_policies": ["admin"]}, seen.marker))
     (changed,) = [n for n in p.plan([file_product()]).nodes if n.action == "update"]
-    assert [(c.path, c.before, c.after, c.severity) for c in changed.changes] == [("other_policies", ["admin"], [], "security")]
+    assert [(c.path, c.before, c.after, c.severity) for c in changed.changes] == [
+        ("other_policies", ["admin"], [], "security")
+    ]
     assert p.apply(p.plan([file_product()])).changes == 1
     assert memory.thing(user).fields["other_policies"] == []
 
@@ -152,7 +156,7 @@ def test_two_deploys_at_once_converge(target, memory):
     p = provisioner(target, memory)
     plans = [p.plan(PRODUCTS) for _ in range(2)]
     assert [p.apply(plan).ok for plan in plans] == [True, True]
-    assert len({w for w in memory.writes}) == len(memory.writes)
+    assert len(set(memory.writes)) == len(memory.writes)
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -236,7 +240,17 @@ def test_the_documented_text_and_json(target, memory):
     ]
     data = plan.to_json()
     assert list(data) == ["format", "target", "account", "graph", "expires_at", "summary", "skipped", "nodes"]
-    assert set(data["nodes"][0]) == {"id", "kind", "owner", "action", "reason", "disruptive", "fingerprint", "needs", "changes"}
+    assert set(data["nodes"][0]) == {
+        "id",
+        "kind",
+        "owner",
+        "action",
+        "reason",
+        "disruptive",
+        "fingerprint",
+        "needs",
+        "changes",
+    }
     report = p.apply(plan)
     assert report.to_json()["deployments"][0]["endpoints"] == {"lake": "s3://acme-lake/sales/orders/v1/"}
     assert "4 created" in report.to_text()
@@ -253,7 +267,12 @@ def test_access_alone_never_plans_storage(target, memory):
 def test_later_verbs_are_refused_by_name(target, memory):
     """No stub: the error says what to do instead."""
     p = provisioner(target, memory)
-    for call in (lambda: p.plan_destroy([]), lambda: p.plan_import([], []), lambda: p.drift([]), lambda: p.plan([], prune=True)):
+    for call in (
+        lambda: p.plan_destroy([]),
+        lambda: p.plan_import([], []),
+        lambda: p.drift([]),
+        lambda: p.plan([], prune=True),
+    ):
         with pytest.raises(NotInThisRelease, match="later release"):
             call()
 

@@ -74,12 +74,26 @@ def test_a_reader_may_only_get_and_list(local):
 def test_a_database_product_becomes_view_roles_and_topics(local):
     """The view maps names, the reader sees the view, the publisher sees the mapped columns only."""
     graph = compile_graph([database_product()], local)
-    assert node(graph, "postgres.view/pg/mesh.orders").fields["definition"] == {"table": "public.orders", "columns": {"id": "id", "total": "amount"}}
-    assert node(graph, "postgres.role/pg/mk_sales_orders_reader").fields["grants"] == [["select", "mesh", "orders"], ["usage", "mesh"]]
+    assert node(graph, "postgres.view/pg/mesh.orders").fields["definition"] == {
+        "table": "public.orders",
+        "columns": {"id": "id", "total": "amount"},
+    }
+    assert node(graph, "postgres.role/pg/mk_sales_orders_reader").fields["grants"] == [
+        ["select", "mesh", "orders"],
+        ["usage", "mesh"],
+    ]
     publisher = node(graph, "postgres.role/pg/mk_sales_orders_publisher").fields
-    assert publisher["grants"] == [["select", "public", "orders", "amount"], ["select", "public", "orders", "id"], ["usage", "public"]]
+    assert publisher["grants"] == [
+        ["select", "public", "orders", "amount"],
+        ["select", "public", "orders", "id"],
+        ["usage", "public"],
+    ]
     assert publisher["attributes"] == ["login", "replication"]
-    assert [n.name for n in graph.nodes if n.kind == "kafka.topic"] == ["mesh.sales._positions", "mesh.sales.orders.v1", "mesh.sales.orders.v1.dlq"]
+    assert [n.name for n in graph.nodes if n.kind == "kafka.topic"] == [
+        "mesh.sales._positions",
+        "mesh.sales.orders.v1",
+        "mesh.sales.orders.v1.dlq",
+    ]
     assert graph.products[0].not_enforced == ("kafka.acls",)
 
 
@@ -115,7 +129,10 @@ def test_a_location_that_is_no_safe_border_is_refused(local, location, code):
 
 def test_all_problems_of_all_manifests_come_at_once(local):
     """Before anything is read."""
-    bad = [file_product(name="a", location="s3://acme-lake/*.csv"), file_product(name="b", location="s3://acme-lake/x//y/*.csv")]
+    bad = [
+        file_product(name="a", location="s3://acme-lake/*.csv"),
+        file_product(name="b", location="s3://acme-lake/x//y/*.csv"),
+    ]
     with pytest.raises(CompileFailed) as caught:
         compile_graph(bad, local)
     assert len(caught.value.diagnostics) == 2
@@ -126,7 +143,9 @@ def test_a_folder_of_another_product_is_a_collision(local, inner):
     """Equal and nested folders would give two products rights on the same files; a look-alike would not."""
     with pytest.raises(CompileFailed, match="collides"):
         compile_graph([file_product(), file_product(name="other", location=inner)], local)
-    assert compile_graph([file_product(), file_product(name="other", location="s3://acme-lake/sales/orders/v1-evil/*.csv")], local)
+    assert compile_graph(
+        [file_product(), file_product(name="other", location="s3://acme-lake/sales/orders/v1-evil/*.csv")], local
+    )
 
 
 def test_an_unknown_target_is_a_usage_error(tmp_path):
@@ -144,7 +163,10 @@ def test_documented_settings_of_later_releases_are_refused_by_name(tmp_path):
 
 @given(
     st.lists(
-        st.tuples(*[st.text("ab._", min_size=1, max_size=6)] * 2, st.sampled_from(["publisher", "reader"])), min_size=2, max_size=8, unique=True
+        st.tuples(*[st.text("ab._", min_size=1, max_size=6)] * 2, st.sampled_from(["publisher", "reader"])),
+        min_size=2,
+        max_size=8,
+        unique=True,
     )
 )
 @settings(deadline=None, max_examples=60)
@@ -172,7 +194,10 @@ def test_aws_resources_of_a_file_port(prod):
     assert bucket["policy"]["Statement"][0]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
     publisher = graph.nodes[3]
     assert publisher.summary == "6 S3, 2 Glue actions"
-    assert graph.products[0].roles["publisher"] == f"arn:aws:iam::111122223333:role/meshkit/acme/prod/sales/{publisher.name}"
+    assert (
+        graph.products[0].roles["publisher"]
+        == f"arn:aws:iam::111122223333:role/meshkit/acme/prod/sales/{publisher.name}"
+    )
 
 
 def test_no_action_has_a_wildcard_and_no_resource_is_everything(prod):
@@ -188,7 +213,10 @@ def test_no_action_has_a_wildcard_and_no_resource_is_everything(prod):
 
 def test_nobody_to_publish_is_a_compile_error(tmp_path):
     """It names the setting to add."""
-    target = Target.from_config(mesh_config(tmp_path, provision='provision: {targets: {prod: {aws: {account: "111122223333", region: x}}}}\n'), "prod")
+    target = Target.from_config(
+        mesh_config(tmp_path, provision='provision: {targets: {prod: {aws: {account: "111122223333", region: x}}}}\n'),
+        "prod",
+    )
     with pytest.raises(CompileFailed, match=r"publishers: \{sales:"):
         compile_graph([file_product()], target)
 
@@ -197,7 +225,9 @@ def test_another_account_has_to_name_the_product(tmp_path):
     """The confused deputy: trust across accounts needs the external id, within the account it does not."""
     settings_text = (AWS % "").replace("111122223333:role/sales-ci", "999988887777:role/ci")
     target = Target.from_config(mesh_config(tmp_path, provision=settings_text), "prod")
-    roles = {n.name.split("-")[-2]: n for n in compile_graph([file_product()], target).nodes if n.kind == "aws.iam_role"}
+    roles = {
+        n.name.split("-")[-2]: n for n in compile_graph([file_product()], target).nodes if n.kind == "aws.iam_role"
+    }
     (abroad,) = roles["publisher"].fields["trust"]["Statement"]
     assert len(abroad["Condition"]["StringEquals"]["sts:ExternalId"]) == 32
     assert "Condition" not in roles["reader"].fields["trust"]["Statement"][0]
@@ -216,7 +246,9 @@ def test_personal_columns_keep_subscribers_from_direct_reads(tmp_path):
     trust, notes = readers(file_product())
     assert "222233334444" in trust
     assert any("user:x holds a grant" in n for n in notes)
-    trust, notes = readers(file_product(email=', email: {type: string, tags: ["pii:email"], classification: confidential}'))
+    trust, notes = readers(
+        file_product(email=', email: {type: string, tags: ["pii:email"], classification: confidential}')
+    )
     assert "222233334444" not in trust
     assert any("engines only" in n for n in notes)
 
@@ -261,7 +293,16 @@ def test_policies_that_mean_the_same_are_equal():
     assert canonical_policy(one) == canonical_policy(json.dumps(two))
 
 
-@pytest.mark.parametrize("change", [{"Effect": "Deny"}, {"Resource": ["a/*"]}, {"Action": ["s3:PutObject"]}, {"Principal": "*"}, {"Condition": {"Bool": {"a": "true"}}}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"Effect": "Deny"},
+        {"Resource": ["a/*"]},
+        {"Action": ["s3:PutObject"]},
+        {"Principal": "*"},
+        {"Condition": {"Bool": {"a": "true"}}},
+    ],
+)
 def test_policies_that_mean_something_else_differ(change):
     """Each part counts."""
     one = {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["a"]}
