@@ -43,9 +43,13 @@ class S3Server:
 
 def _run_directory(factory: pytest.TempPathFactory) -> tuple[Path, int]:
     """A folder that all workers of this run share, and the process that the run ends with."""
+    # in a folder of its own: a running mesh above a test's folder would be the one that applies there
     if "PYTEST_XDIST_WORKER" in os.environ:
-        return factory.getbasetemp().parent, os.getppid()
-    return factory.getbasetemp(), os.getpid()
+        folder, owner = factory.getbasetemp().parent / "servers", os.getppid()
+    else:
+        folder, owner = factory.getbasetemp() / "servers", os.getpid()
+    folder.mkdir(exist_ok=True)
+    return folder, owner
 
 
 @pytest.fixture(scope="session")
