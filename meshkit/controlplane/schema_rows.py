@@ -33,10 +33,11 @@ class SchemaRow:
 
 @dataclass(frozen=True, slots=True)
 class SchemaView:
-    """All rows, how many fields hold personal data, and the purpose under which the reader sees them (None: any)."""
+    """All rows, how many fields hold personal data, whether the reader may read at all, and for which purpose (None: any)."""
 
     rows: tuple[SchemaRow, ...]
     personal: int
+    readable: bool
     purpose: str | None = None
 
 
@@ -55,7 +56,7 @@ def schema_view(reader: Reader, manifest: Manifest) -> SchemaView:
                 SchemaRow(object_name if several and number == 0 else None, path[-1], len(steps) - 1, _type(field), field.description or field.title or "",
                           _rules(field), seen, sample, path[0])
             )  # fmt: skip
-    return SchemaView(tuple(rows), personal, purpose)
+    return SchemaView(tuple(rows), personal, decision is not None and decision.allow, purpose)
 
 
 def _decision(reader: Reader, manifest: Manifest) -> tuple[Decision | None, str | None]:

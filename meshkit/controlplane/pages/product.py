@@ -48,7 +48,7 @@ def product(
     view = {
         "m": manifest, "s": standing, "person": person, "access": reader.access(key), "promises": promises, "window_days": window.days,
         "numbers": _numbers(reader, manifest), "svg": to_svg(graph, reader.views, gap=72, pitch=60), "alone": len(graph.nodes) == 1,
-        "sql": entry.sql, "rows": schema.rows, "personal": schema.personal, "seen_for": schema.purpose, "history": history, "consumers": _consumers(reader, manifest),
+        "sql": entry.sql, "rows": schema.rows, "personal": schema.personal, "seen_for": schema.purpose, "readable": schema.readable, "history": history, "consumers": _consumers(reader, manifest),
         "readme": readme(reader, manifest), "trust": evaluation.trust, "unmonitored": evaluation.unmonitored,
         "cause": reader.standings.get(standing.cause) if standing.cause else None, "edges": graph.product_edges, "nodes": graph.nodes,
         "form": form or {}, "problem": problem, "longest": reader.mesh.catalog.desk.settings.longest_days,

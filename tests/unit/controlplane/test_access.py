@@ -186,3 +186,12 @@ def test_nothing_is_decided_at_a_past_instant(browse, mesh):
     )
     assert (response.status_code, response.json()["code"]) == (400, "controlplane.past")
     assert not mesh.catalog.desk.requests()
+
+
+def test_an_owner_without_a_grant_is_told_and_may_ask(browse, mesh, token):
+    """Owning is not reading; and nobody decides their own request."""
+    jane = browse("jane")
+    page = jane.get("/products/shop/orders").text
+    assert "yours, but no grant lets you read it" in page
+    assert ask(jane, token).status_code == 303
+    assert ">Approve</button>" not in jane.get("/access").text

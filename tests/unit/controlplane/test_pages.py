@@ -100,13 +100,17 @@ def test_a_late_source_puts_its_readers_at_risk_by_name(browse, mesh, folder):
     ]  # fmt: skip
 
 
-def test_the_best_hit_has_version_owner_schema_address_and_sql(browse):
+def test_the_best_hit_has_version_owner_schema_address_and_sql(browse, mesh):
     """An exact name answers without a click."""
     text = text_of(browse("analyst").get("/products?q=orders"))
     assert "shop. orders v1.0.0" in text
     assert "shop-data" in text
     assert "id int64, amount decimal(12,2)" in text
+<<<<<<< HEAD
     assert 'FROM shop.orders' in text
+=======
+    assert f"FROM {mesh.table_name(mesh.manifests['shop.orders'])}" in text
+>>>>>>> controlplane
 
 
 def test_facets_narrow_the_search(browse):
