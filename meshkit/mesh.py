@@ -538,9 +538,10 @@ class Mesh:
         kept = self.evidence.read([m.id for m in manifests], since=at - window, until=at)
         alone = {m.id: evaluate(m, evidence=kept.get(m.id, ()), at=at, window=window) for m in manifests}
         late = {name for name, found in alone.items() if found.state == "breaching"}
+        by_id = {m.id: m for m in manifests}
         return tuple(
             evaluate(m, evidence=kept.get(m.id, ()), at=at, window=window, upstream_bad=True)
-            if late & _upstream(m, alone, manifests)
+            if late & _upstream(m, by_id)
             else alone[m.id]
             for m in manifests
         )
@@ -560,14 +561,13 @@ class Mesh:
         return found
 
 
-def _upstream(manifest: Manifest, known: Mapping[str, Any], manifests: Sequence[Manifest]) -> set[str]:
+def _upstream(manifest: Manifest, by_id: Mapping[str, Manifest]) -> set[str]:
     """Everything a product reads, at any distance."""
-    by_id = {m.id: m for m in manifests}
     found: set[str] = set()
     queue = [manifest]
     while queue:
         for source in queue.pop().inputs.values():
-            if source.product is not None and source.product in known and source.product not in found:
+            if source.product is not None and source.product in by_id and source.product not in found:
                 found.add(source.product)
                 queue.append(by_id[source.product])
     return found - {manifest.id}

@@ -97,8 +97,9 @@ def request_access(
     """
     from meshkit.types.quantities import parse_duration
 
+    reader = mesh.principal(principal)
     made = mesh.catalog.desk.request(
-        mesh.catalog.find(ref).id, purpose=purpose, duration=parse_duration(duration).timedelta(), principal=mesh.principal(principal),
+        mesh.catalog.find(ref, principal=reader).id, purpose=purpose, duration=parse_duration(duration).timedelta(), principal=reader,
         columns=_listed(columns), port=port,
     )  # fmt: skip
     return output.show(made)

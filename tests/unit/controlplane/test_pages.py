@@ -106,11 +106,7 @@ def test_the_best_hit_has_version_owner_schema_address_and_sql(browse, mesh):
     assert "shop. orders v1.0.0" in text
     assert "shop-data" in text
     assert "id int64, amount decimal(12,2)" in text
-<<<<<<< HEAD
-    assert 'FROM shop.orders' in text
-=======
     assert f"FROM {mesh.table_name(mesh.manifests['shop.orders'])}" in text
->>>>>>> controlplane
 
 
 def test_facets_narrow_the_search(browse):
