@@ -58,12 +58,15 @@ class Pairs:
     records: Records
     left: Rows
     right: Rows
+    _codes: dict[str, tuple[Rows, Rows]] = field(default_factory=dict)
     _similar: dict[tuple[str, float], npt.NDArray[np.float64]] = field(default_factory=dict)
 
     def codes(self, role: str) -> tuple[Rows, Rows]:
         """Codes of a role on both sides."""
-        one = self.records.roles[role]
-        return one.left[self.left], one.right[self.right]
+        if role not in self._codes:
+            one = self.records.roles[role]
+            self._codes[role] = one.left[self.left], one.right[self.right]
+        return self._codes[role]
 
     def equal(self, role: str) -> Mask:
         """Both present and equal."""
