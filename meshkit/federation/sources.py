@@ -64,7 +64,8 @@ def list_files(
     except (OSError, EnvironmentProblem):
         raise SourceUnavailable(product=product, port=port.name, source=name) from None
     prefix = location.partition("://")[0] + "://" if "://" in location else ""
-    names = sorted(f"{prefix}{f}" for f in found)
+    # a folder's owner file (`.meshkit-owner.json`, provision) lies among the data of a JSON port and is none
+    names = sorted(f"{prefix}{f}" for f in found if not f.rpartition("/")[2].startswith("."))
     if not names:
         raise SourceUnavailable(product=product, port=port.name, source=name, what="has no files yet")
     return tuple(_plain(n, product, port.name) for n in names)

@@ -74,7 +74,7 @@ def _files(location: str, options: Mapping[str, Any] | None) -> tuple[list[str],
         return [f"{log.url}/{f.path}" for f in log.current_files()], at
     filesystem, pattern = open_filesystem(location, options)
     try:
-        found = filesystem.glob(pattern)
+        found = [p for p in filesystem.glob(pattern) if not p.rpartition("/")[2].startswith(".")]
     except FileNotFoundError:
         return [], None
     times = [t for t in (_modified(filesystem.info(p)) for p in found) if t is not None]

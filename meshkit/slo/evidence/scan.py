@@ -35,7 +35,10 @@ def from_scan(
 
     log = CommitLog(fixed_part(location), options)
     filesystem, pattern = open_filesystem(location, options)
-    paths = [log.path(f.path) for f in log.current_files()] or list(filesystem.glob(pattern))
+    matches = (
+        p for p in filesystem.glob(pattern) if not p.rpartition("/")[2].startswith(".")
+    )  # owner files are no data
+    paths = [log.path(f.path) for f in log.current_files()] or list(matches)
     sizes = sum(int(filesystem.info(p).get("size") or 0) for p in paths)
     if not paths or sizes > limit_bytes:
         return
