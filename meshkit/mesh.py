@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from meshkit._storage import CommitLog
     from meshkit.catalog import AccessDesk, Catalog, CatalogEntry, SearchResult, Signals
     from meshkit.federation import Federation, QueryPlan, QueryResult
+    from meshkit.identity import Side
     from meshkit.lineage import Impact, IngestReport, LineageGraph, LineageStore
     from meshkit.masking import AuditChain, Explanation, Masks, PolicyDecider, Tokens
     from meshkit.ports import ConsumerLookup, QueryLog, QueryLogRecord
@@ -384,6 +385,45 @@ class Mesh:
     def why(self, column: str, *, principal: Principal | str | None = None, purpose: str | None = None) -> Explanation:
         """Why a column looks as it does for a principal: tag, rules, winner. `column` is `sales.orders.email`."""
         return self.decider.why(column, principal=self._reader(principal), purpose=purpose)
+
+    def side(
+        self,
+        ref: str,
+        *,
+        port: str | None = None,
+        principal: Principal | str | None = None,
+        purpose: str = "entity_resolution",
+    ) -> Side:
+        """A product as one side of a linkage: its rows as `principal` may see them under `purpose`, its key as id, its tags.
+
+        Raises: `MeshkitError` `identity.masked_input` naming column, mask and rule if a column is masked: masked values link nobody.
+        """
+        from meshkit.identity import Side
+
+        manifest = self.find(ref).manifest
+        item = manifest.objects[manifest.main_object]
+        if len(item.key) != 1:
+            raise MeshkitError(
+                f"{manifest.id} has no key of one column, so its rows can't be linked. Declare `key: 1`",
+                code="identity.no_id",
+            )
+        result = self.sql(
+            f"SELECT * FROM {self.table_name(manifest)}",
+            principal=principal,
+            purpose=purpose,
+            ports={manifest.id: port} if port else None,
+        )
+        masked = [c for c in result.columns if c.mask not in {None, "clear"}]
+        if masked:
+            result.close()
+            c = masked[0]
+            hint = "Have a policy give it clear under this purpose, or leave the column out"
+            raise MeshkitError(
+                f"column {c.name} of {manifest.id} is masked by {c.mask} (rule {c.rule}). {hint}",
+                code="identity.masked_input",
+            )
+        tags = {name: field.tags for name, field in item.fields.items() if field.tags}
+        return Side.of(result.to_polars(), name=manifest.id, id=item.key[0], tags=tags)
 
     # Seeing
 

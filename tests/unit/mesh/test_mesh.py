@@ -124,3 +124,11 @@ def test_a_mesh_works_without_a_file(folder, monkeypatch):
     (folder / "mesh.yaml").unlink()
     with Mesh.local() as local:
         assert sorted(local.manifests) == ["finance.revenue", "sales.orders", "shop.raw_orders"]
+
+
+def test_a_side_of_a_linkage_is_refused_while_its_columns_are_masked(mesh):
+    mesh.publish("sales.orders")
+    with pytest.raises(MeshkitError, match=r"identity\.masked_input: .*email.*email\.partial"):
+        mesh.side("sales.orders", principal="analyst")
+    side = mesh.side("sales.orders", principal="admin")
+    assert (side.name, side.id, side.tags) == ("sales.orders", "order_id", {"email": ["pii:email"]})
