@@ -39,6 +39,9 @@ class EntityTable:
         assert isinstance(frame, pl.DataFrame)
         return frame
 
+    def _repr_html_(self) -> str:
+        return self.report._repr_html_()  # the notebook protocol's own name
+
     def __len__(self) -> int:
         return int(self.table.num_rows)
 

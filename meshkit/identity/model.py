@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -205,6 +206,9 @@ class LinkageModel(_Model):
         facts = {k: v for k, v in facts.items() if v not in ([], {}, ())}
         text: str = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
         return text
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(self.dump())}</pre>"
 
     def digest(self) -> str:
         """`sha256:..` of what a fit depends on: roles, kinds, levels, blocking, standardisers; not names, thresholds, limits."""

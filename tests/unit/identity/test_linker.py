@@ -518,3 +518,22 @@ def test_a_duplicate_is_explained_and_evaluated_either_way_round():
         [(1_000_000 + int(b[1:]), a) for a, b in country.truth], schema=["left_id", "right_id"], orient="row"
     )
     assert linker.evaluate(labels).recall.value > 0.9
+
+
+def test_tables_are_arrow_and_show_themselves_in_notebooks(linker):
+    table = linker.link()
+    assert pl.DataFrame(table).equals(table.to_polars()) and pa.table(table).equals(table.to_arrow())
+    for shown in (table, linker.plan(), linker.model, linker.model.fit and table.report):
+        assert shown._repr_html_().startswith("<pre>")
+    assert (
+        "<script"
+        not in linker.explain(*table.to_arrow().slice(0, 1).select([0, 1]).to_pylist()[0].values())._repr_html_()
+    )
+
+
+def test_importing_the_package_brings_no_engine():
+    import subprocess
+    import sys
+
+    code = "import sys, meshkit.identity; assert not {'numpy', 'polars', 'pyarrow', 'rapidfuzz'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
