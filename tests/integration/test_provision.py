@@ -1,6 +1,9 @@
 """Deploys on real servers: S3 (SeaweedFS with its IAM), PostgreSQL, the embedded broker."""
 
+import asyncio
 import json
+import os
+import pty
 import re
 import shutil
 import stat
@@ -294,6 +297,24 @@ def test_a_view_of_somebodys_own_is_used_and_breaks_nothing(world):
         assert reader.execute("SELECT total FROM mesh.orders").fetchone() == (99,)
 
 
+def test_topics_that_a_publisher_made_first_are_as_they_shall_be(world):
+    """On a local mesh a publisher makes its topics itself: a later deploy finds nothing to change in them."""
+    from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+    topic = f"mesh.{world.domain}.orders.v1"
+    shapes = {topic: (3, {"cleanup.policy": "compact", "delete.retention.ms": "604800000"}), f"mesh.{world.domain}._positions": (1, {"cleanup.policy": "compact"}),
+              f"{topic}.dlq": (3, {"cleanup.policy": "delete", "retention.ms": "2592000000"})}  # fmt: skip
+
+    async def make():
+        admin = AIOKafkaAdminClient(bootstrap_servers=world.bootstrap)
+        await admin.start()
+        await admin.create_topics([NewTopic(n, count, 1, topic_configs=c) for n, (count, c) in shapes.items()])
+        await admin.close()
+
+    asyncio.run(make())
+    assert {n.action for n in world.plan(world.tables()).nodes if n.node.kind == "kafka.topic"} == {"noop"}
+
+
 def test_a_relation_that_nothing_makes_is_named(world):
     """No grant on air: manual, with what to do; exit 1."""
     text = world.tables().dump()
@@ -442,6 +463,32 @@ def test_killed_at_any_statement_a_rerun_converges(world, after):
         assert world.plan(manifest).changes == 0
         world.login(f"{world.domain}.p{n}", "reader").close()
     assert killed >= 10
+
+
+@pytest.mark.parametrize(("answer", "code", "made"), [("n", 1, 0), ("y", 0, 3)])
+def test_on_a_terminal_it_asks_first(lake, answer, code, made):
+    """No writes nothing and exits 1."""
+    (lake.folder / "mesh.yaml").write_text(f"name: acme\nsources:\n{lake.sources}")
+    (lake.folder / "manifest.yaml").write_text(lake.files().dump())
+    program = str(Path(sys.executable).parent / "platform-deploy")
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [program, "manifest.yaml", "--config", "mesh.yaml"], cwd=lake.folder, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while b"Deploy? [y/N]" not in shown:
+            shown += os.read(ours, 4096)
+        os.write(ours, f"{answer}\n".encode())
+        while True:
+            try:
+                shown += os.read(ours, 4096)
+            except OSError:  # how a terminal says that its other end is gone
+                break
+        assert process.wait(timeout=60) == code
+    os.close(ours)
+    assert b"Plan: 3 to create, 0 to update, 0 to delete, 0 conflicts. Deploy? [y/N]" in shown
+    assert len(lake.keys()) + len(lake.users()) == made
 
 
 def test_racing_deploys_converge(world, tmp_path_factory):
