@@ -368,6 +368,23 @@ def test_changes_by_hand_are_found_and_repaired(world):
     world.login(f"{world.domain}.orders", "reader").close()
 
 
+def test_rights_that_a_renamed_role_left_behind_are_named(world):
+    """They go on working until somebody removes them, so the plan shows them; other products' are none of its business."""
+
+    def renamed(manifest):
+        return Manifest.parse(manifest.dump() + "roles: {analyst: {access: read}}\n")
+
+    products = (world.files("clicks"), world.tables())
+    world.deploy(*products, world.files("other"))
+    assert world.plan(*products).summary["orphan"] == 0
+    plan = world.plan(*map(renamed, products))
+    orphans = {n.node.name for n in plan.nodes if n.action == "orphan"}
+    assert orphans == {f"mk.{world.domain}.clicks.reader", f"pg/mk_{world.domain}_orders_reader"}
+    assert "orphan: no manifest asks for it any more" in plan.to_text()
+    assert world.deploy(*map(renamed, products)).ok
+    assert f"mk.{world.domain}.clicks.reader" in world.users()
+
+
 def test_a_lost_credential_file_gives_a_new_key_and_ends_the_old_one(world):
     """Keys that nobody knows any more must not go on working."""
     products = (world.files("clicks"), world.tables())

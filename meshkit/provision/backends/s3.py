@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from meshkit.errors import MeshkitError
@@ -12,7 +12,7 @@ from meshkit.provision.backends.boto import Clients, absent, error_code, transla
 from meshkit.provision.credentials import SecretSink
 from meshkit.provision.errors import BackendRefused
 from meshkit.provision.plan import Change
-from meshkit.provision.resources import Marker, Node, Observed
+from meshkit.provision.resources import Marker, Node, Observed, ResourceGraph
 
 if TYPE_CHECKING:
     from meshkit.provision.target import Target
@@ -70,6 +70,21 @@ class S3Backend:
             except MeshkitError as error:
                 problems.append(Problem(self.name, f"source {source}: {error.message}"))
         return problems
+
+    def owned(self, graph: ResourceGraph) -> Iterator[tuple[Node, Observed]]:
+        """Users of the products that no manifest asks for any more."""
+        for source in by_source(n for n in graph.nodes if n.kind == "s3.identity"):
+            with translated("iam:ListUsers", source):
+                pages = self._clients[source]("iam").get_paginator("list_users").paginate()
+                names = [u["UserName"] for page in pages for u in page["Users"]]
+            for name, product in ((n, p) for n in names for p in graph.products if n.startswith(f"mk.{p.id}.")):
+                role = name.removeprefix(f"mk.{product.id}.")
+                node = Node(
+                    "s3.identity", name, product.urn, product.id, source, context={"product": product.id, "role": role}
+                )
+                seen = None if node.id in graph.by_id else self.kinds["s3.identity"].read(node)
+                if seen is not None and seen.marker == graph.marker(node):
+                    yield node, seen
 
     def close(self) -> None:
         """Close connections."""
