@@ -136,9 +136,18 @@ def world(tmp_path, s3, s3_bucket, fresh_database, kafka_bootstrap):
 def denied(call):
     from botocore.exceptions import ClientError
 
-    with pytest.raises(ClientError) as caught:
+    try:
         call()
-    return caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+    except ClientError as error:
+        return error.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+    return False
+
+
+def root_policy(world, name, role):
+    """What the server holds for a user: for the message of a right that should not be."""
+    return world.client(service="iam").get_user_policy(
+        UserName=f"mk.{world.domain}.{name}.{role}", PolicyName="meshkit"
+    )["PolicyDocument"]
 
 
 def test_a_second_deploy_changes_nothing_on_any_server(world):
@@ -174,21 +183,23 @@ def test_a_reader_reads_its_folder_and_is_denied_all_else(lake):
     reader = lake.client(f"{lake.domain}.orders", "reader")
     assert reader.get_object(Bucket=bucket, Key="orders/a.parquet")["Body"].read() == b"rows"
     assert len(reader.list_objects_v2(Bucket=bucket, Prefix="orders/")["Contents"]) == 2
-    for call in (
-        lambda: reader.put_object(Bucket=bucket, Key="orders/b.parquet", Body=b""),
-        lambda: reader.delete_object(Bucket=bucket, Key="orders/a.parquet"),
-        lambda: reader.get_object(Bucket=bucket, Key="orders-evil/a.parquet"),
-        lambda: reader.get_object(Bucket=bucket, Key="finance/a.parquet"),
-        lambda: reader.list_objects_v2(Bucket=bucket, Prefix="orders-evil/"),
-        lambda: reader.list_objects_v2(Bucket=bucket, Prefix="orders"),
-        lambda: reader.list_objects_v2(Bucket=bucket),
-        lambda: reader.copy_object(
-            Bucket=bucket, Key="orders/c", CopySource={"Bucket": bucket, "Key": "finance/a.parquet"}
-        ),
-        lambda: reader.create_bucket(Bucket=f"x-{uuid.uuid4().hex[:8]}"),
-        lambda: reader.delete_bucket(Bucket=bucket),
+    for at, call in enumerate(
+        (
+            lambda: reader.put_object(Bucket=bucket, Key="orders/b.parquet", Body=b""),
+            lambda: reader.delete_object(Bucket=bucket, Key="orders/a.parquet"),
+            lambda: reader.get_object(Bucket=bucket, Key="orders-evil/a.parquet"),
+            lambda: reader.get_object(Bucket=bucket, Key="finance/a.parquet"),
+            lambda: reader.list_objects_v2(Bucket=bucket, Prefix="orders-evil/"),
+            lambda: reader.list_objects_v2(Bucket=bucket, Prefix="orders"),
+            lambda: reader.list_objects_v2(Bucket=bucket),
+            lambda: reader.copy_object(
+                Bucket=bucket, Key="orders/c", CopySource={"Bucket": bucket, "Key": "finance/a.parquet"}
+            ),
+            lambda: reader.create_bucket(Bucket=f"x-{uuid.uuid4().hex[:8]}"),
+            lambda: reader.delete_bucket(Bucket=bucket),
+        )
     ):
-        assert denied(call)
+        assert denied(call), f"call {at} was allowed under {root_policy(lake, 'orders', 'reader')}"
     iam = lake.client(f"{lake.domain}.orders", "reader", service="iam")
     assert denied(lambda: iam.create_access_key(UserName=f"mk.{lake.domain}.finance.publisher"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -195,6 +196,7 @@ class Identities:
 
     def __init__(self, backend: S3Backend, marker: Marker, sink: SecretSink) -> None:
         self._backend, self._marker, self._sink = backend, marker, sink
+        self._turn = threading.Lock()  # SeaweedFS rewrites its identities as a whole: writes take turns
 
     def read(self, node: Node) -> Observed | None:
         from botocore.exceptions import ClientError
@@ -227,12 +229,14 @@ class Identities:
         return values.get("access_key") if values else None
 
     def create(self, node: Node) -> None:
-        with translated("iam:CreateUser", node.name):
-            self._backend.clients(node)("iam").create_user(UserName=node.name)
-        self._write(node, {"policy", "credential"})
+        with self._turn:
+            with translated("iam:CreateUser", node.name):
+                self._backend.clients(node)("iam").create_user(UserName=node.name)
+            self._write(node, {"policy", "credential"})
 
     def update(self, node: Node, changes: Sequence[Change]) -> None:
-        self._write(node, {c.path for c in changes})
+        with self._turn:
+            self._write(node, {c.path for c in changes})
 
     def _write(self, node: Node, paths: set[str]) -> None:
         iam, user = self._backend.clients(node)("iam"), node.name
