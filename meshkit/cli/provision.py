@@ -122,6 +122,8 @@ def _refused(made: Plan, output: Output, *, yes: bool) -> int | None:
     """The exit code where nothing is written: declined, not asked, or all blocked. None: go on."""
     if output.form == "text":
         click.echo(made.to_text(), nl=not _can_ask(made, yes=yes))
+    elif _can_ask(made, yes=yes):
+        click.echo(made.to_text(), nl=False, err=True)
     if not made.changes and made.exit_code:
         return _shown(made, output, made.exit_code)
     if yes or not made.changes:

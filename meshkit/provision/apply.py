@@ -153,7 +153,8 @@ class Provisioner:
             graph.skipped,
             graph.products,
         )
-        return diff_graph(part, snapshot, DiffOptions(allow.disruptive, datetime.now(UTC) + PLAN_LIVES))
+        owned = [pair for backend in self.backends for pair in backend.owned(graph)] if only != "infra" else []
+        return diff_graph(part, snapshot, DiffOptions(allow.disruptive, datetime.now(UTC) + PLAN_LIVES), owned=owned)
 
     def plan_destroy(self, manifests: Iterable[Manifest], *, delete_data: bool = False) -> Plan:  # noqa: ARG002  # refused
         """Not in this release. Raises: `NotInThisRelease`."""

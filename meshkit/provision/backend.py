@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from meshkit.provision.plan import Change
-from meshkit.provision.resources import Node, Observed
+from meshkit.provision.resources import Node, Observed, ResourceGraph
 
 __all__ = ["Backend", "Kind", "Problem"]
 
@@ -46,6 +46,9 @@ class Backend(Protocol):
 
     def check(self, nodes: Sequence[Node]) -> Sequence[Problem]:
         """Whether the systems of these nodes answer, and are the right ones."""
+
+    def owned(self, graph: ResourceGraph) -> Iterable[tuple[Node, Observed]]:
+        """Rights of the graph's products that are there and that the graph does not have: what a renamed role left behind."""
 
     def close(self) -> None:
         """Release connections."""

@@ -108,7 +108,6 @@ class Plan:
                 f"  ! port {s.port} not provisioned: {s.reason}" for s in self.graph.skipped if s.product == product.id
             ]
             lines += [f"  ! {note}" for note in product.notes]
-        lines += [text for n in self.nodes if n.action == "orphan" for text in _lines(n, width)]
         missing = sorted({text for product in self.graph.products for text in product.not_enforced})
         if missing:
             lines.append(f"Not enforced here: {', '.join(missing)}")

@@ -163,6 +163,12 @@ class ProductFacts:
     notes: tuple[str, ...] = ()
     has_source: bool = False
 
+    @property
+    def urn(self) -> str:
+        """Owner of what belongs to the product alone."""
+        domain, _, name = self.id.rpartition(".")
+        return f"urn:mesh:{domain}:{name}"
+
 
 @dataclass(frozen=True)
 class ResourceGraph:

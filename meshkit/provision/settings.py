@@ -38,11 +38,11 @@ class AwsSettings(_Part):
 
 
 class KafkaTargetSettings(_Part):
-    """Sizes of new topics. The broker itself is a `kafka` source of mesh.yaml."""
+    """Sizes of topics, by default those that a publisher on a local mesh makes. The broker is a `kafka` source of mesh.yaml."""
 
     later: ClassVar[tuple[str, ...]] = ("bootstrap", "cluster_arn", "security", "users")
 
-    partitions: int = Field(default=1, ge=1, le=1000)
+    partitions: int = Field(default=3, ge=1, le=1000)
     replication: int = Field(default=1, ge=1, le=9)
 
 

@@ -1,6 +1,9 @@
 """Deploys on real servers: S3 (SeaweedFS with its IAM), PostgreSQL, the embedded broker."""
 
+import asyncio
 import json
+import os
+import pty
 import re
 import shutil
 import stat
@@ -133,9 +136,18 @@ def world(tmp_path, s3, s3_bucket, fresh_database, kafka_bootstrap):
 def denied(call):
     from botocore.exceptions import ClientError
 
-    with pytest.raises(ClientError) as caught:
+    try:
         call()
-    return caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+    except ClientError as error:
+        return error.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+    return False
+
+
+def root_policy(world, name, role):
+    """What the server holds for a user: for the message of a right that should not be."""
+    return world.client(service="iam").get_user_policy(
+        UserName=f"mk.{world.domain}.{name}.{role}", PolicyName="meshkit"
+    )["PolicyDocument"]
 
 
 def test_a_second_deploy_changes_nothing_on_any_server(world):
@@ -171,21 +183,23 @@ def test_a_reader_reads_its_folder_and_is_denied_all_else(lake):
     reader = lake.client(f"{lake.domain}.orders", "reader")
     assert reader.get_object(Bucket=bucket, Key="orders/a.parquet")["Body"].read() == b"rows"
     assert len(reader.list_objects_v2(Bucket=bucket, Prefix="orders/")["Contents"]) == 2
-    for call in (
-        lambda: reader.put_object(Bucket=bucket, Key="orders/b.parquet", Body=b""),
-        lambda: reader.delete_object(Bucket=bucket, Key="orders/a.parquet"),
-        lambda: reader.get_object(Bucket=bucket, Key="orders-evil/a.parquet"),
-        lambda: reader.get_object(Bucket=bucket, Key="finance/a.parquet"),
-        lambda: reader.list_objects_v2(Bucket=bucket, Prefix="orders-evil/"),
-        lambda: reader.list_objects_v2(Bucket=bucket, Prefix="orders"),
-        lambda: reader.list_objects_v2(Bucket=bucket),
-        lambda: reader.copy_object(
-            Bucket=bucket, Key="orders/c", CopySource={"Bucket": bucket, "Key": "finance/a.parquet"}
-        ),
-        lambda: reader.create_bucket(Bucket=f"x-{uuid.uuid4().hex[:8]}"),
-        lambda: reader.delete_bucket(Bucket=bucket),
+    for at, call in enumerate(
+        (
+            lambda: reader.put_object(Bucket=bucket, Key="orders/b.parquet", Body=b""),
+            lambda: reader.delete_object(Bucket=bucket, Key="orders/a.parquet"),
+            lambda: reader.get_object(Bucket=bucket, Key="orders-evil/a.parquet"),
+            lambda: reader.get_object(Bucket=bucket, Key="finance/a.parquet"),
+            lambda: reader.list_objects_v2(Bucket=bucket, Prefix="orders-evil/"),
+            lambda: reader.list_objects_v2(Bucket=bucket, Prefix="orders"),
+            lambda: reader.list_objects_v2(Bucket=bucket),
+            lambda: reader.copy_object(
+                Bucket=bucket, Key="orders/c", CopySource={"Bucket": bucket, "Key": "finance/a.parquet"}
+            ),
+            lambda: reader.create_bucket(Bucket=f"x-{uuid.uuid4().hex[:8]}"),
+            lambda: reader.delete_bucket(Bucket=bucket),
+        )
     ):
-        assert denied(call)
+        assert denied(call), f"call {at} was allowed under {root_policy(lake, 'orders', 'reader')}"
     iam = lake.client(f"{lake.domain}.orders", "reader", service="iam")
     assert denied(lambda: iam.create_access_key(UserName=f"mk.{lake.domain}.finance.publisher"))
 
@@ -294,6 +308,24 @@ def test_a_view_of_somebodys_own_is_used_and_breaks_nothing(world):
         assert reader.execute("SELECT total FROM mesh.orders").fetchone() == (99,)
 
 
+def test_topics_that_a_publisher_made_first_are_as_they_shall_be(world):
+    """On a local mesh a publisher makes its topics itself: a later deploy finds nothing to change in them."""
+    from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+    topic = f"mesh.{world.domain}.orders.v1"
+    shapes = {topic: (3, {"cleanup.policy": "compact", "delete.retention.ms": "604800000"}), f"mesh.{world.domain}._positions": (1, {"cleanup.policy": "compact"}),
+              f"{topic}.dlq": (3, {"cleanup.policy": "delete", "retention.ms": "2592000000"})}  # fmt: skip
+
+    async def make():
+        admin = AIOKafkaAdminClient(bootstrap_servers=world.bootstrap)
+        await admin.start()
+        await admin.create_topics([NewTopic(n, count, 1, topic_configs=c) for n, (count, c) in shapes.items()])
+        await admin.close()
+
+    asyncio.run(make())
+    assert {n.action for n in world.plan(world.tables()).nodes if n.node.kind == "kafka.topic"} == {"noop"}
+
+
 def test_a_relation_that_nothing_makes_is_named(world):
     """No grant on air: manual, with what to do; exit 1."""
     text = world.tables().dump()
@@ -345,6 +377,23 @@ def test_changes_by_hand_are_found_and_repaired(world):
         connection.execute(f"ALTER ROLE {role} PASSWORD 'other'")
     assert world.deploy(*products).changes == 1
     world.login(f"{world.domain}.orders", "reader").close()
+
+
+def test_rights_that_a_renamed_role_left_behind_are_named(world):
+    """They go on working until somebody removes them, so the plan shows them; other products' are none of its business."""
+
+    def renamed(manifest):
+        return Manifest.parse(manifest.dump() + "roles: {analyst: {access: read}}\n")
+
+    products = (world.files("clicks"), world.tables())
+    world.deploy(*products, world.files("other"))
+    assert world.plan(*products).summary["orphan"] == 0
+    plan = world.plan(*map(renamed, products))
+    orphans = {n.node.name for n in plan.nodes if n.action == "orphan"}
+    assert orphans == {f"mk.{world.domain}.clicks.reader", f"pg/mk_{world.domain}_orders_reader"}
+    assert "orphan: no manifest asks for it any more" in plan.to_text()
+    assert world.deploy(*map(renamed, products)).ok
+    assert f"mk.{world.domain}.clicks.reader" in world.users()
 
 
 def test_a_lost_credential_file_gives_a_new_key_and_ends_the_old_one(world):
@@ -442,6 +491,32 @@ def test_killed_at_any_statement_a_rerun_converges(world, after):
         assert world.plan(manifest).changes == 0
         world.login(f"{world.domain}.p{n}", "reader").close()
     assert killed >= 10
+
+
+@pytest.mark.parametrize(("answer", "code", "made"), [("n", 1, 0), ("y", 0, 3)])
+def test_on_a_terminal_it_asks_first(lake, answer, code, made):
+    """No writes nothing and exits 1."""
+    (lake.folder / "mesh.yaml").write_text(f"name: acme\nsources:\n{lake.sources}")
+    (lake.folder / "manifest.yaml").write_text(lake.files().dump())
+    program = str(Path(sys.executable).parent / "platform-deploy")
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [program, "manifest.yaml", "--config", "mesh.yaml"], cwd=lake.folder, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while b"Deploy? [y/N]" not in shown:
+            shown += os.read(ours, 4096)
+        os.write(ours, f"{answer}\n".encode())
+        while True:
+            try:
+                shown += os.read(ours, 4096)
+            except OSError:  # how a terminal says that its other end is gone
+                break
+        assert process.wait(timeout=60) == code
+    os.close(ours)
+    assert b"Plan: 3 to create, 0 to update, 0 to delete, 0 conflicts. Deploy? [y/N]" in shown
+    assert len(lake.keys()) + len(lake.users()) == made
 
 
 def test_racing_deploys_converge(world, tmp_path_factory):

@@ -8,6 +8,7 @@ import boto3
 import pytest
 from provision_shop import AWS, Killed, KilledAt, file_product, mesh_config
 
+from meshkit.manifest import Manifest
 from meshkit.provision import BackendUnavailable, Provisioner, Target
 from meshkit.provision.resources import h8
 
@@ -62,6 +63,8 @@ def test_bucket_table_and_roles_are_made_and_a_second_deploy_changes_nothing(aws
         assert report.changes == 5
         assert {n.action for n in p.plan([product(bucket)]).nodes} == {"noop"}
         assert p.apply(p.plan([product(bucket)])).changes == 0
+        renamed = Manifest.parse(product(bucket).dump() + "roles: {analyst: {access: read}}\n")
+        assert [n.action for n in p.plan([renamed]).nodes if "-reader-" in n.node.name] == ["orphan"]
     s3, iam = aws.client("s3"), aws.client("iam")
     assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
     assert all(s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values())

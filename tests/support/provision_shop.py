@@ -122,6 +122,9 @@ class MemoryBackend:
     def check(self, nodes):
         return []
 
+    def owned(self, graph):
+        return []
+
     def close(self):
         pass
 
@@ -145,6 +148,9 @@ class KilledAt:
 
     def check(self, nodes):
         return self.backend.check(nodes)
+
+    def owned(self, graph):
+        return self.backend.owned(graph)
 
     def close(self):
         self.backend.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from meshkit.errors import MeshkitError
@@ -12,7 +12,7 @@ from meshkit.provision.backends.boto import Clients, absent, error_code, transla
 from meshkit.provision.backends.s3 import Prefixes
 from meshkit.provision.errors import AlreadyExists, BackendRefused
 from meshkit.provision.plan import Change
-from meshkit.provision.resources import Marker, Node, Observed
+from meshkit.provision.resources import Marker, Node, Observed, ResourceGraph
 
 if TYPE_CHECKING:
     from meshkit.provision.credentials import SecretSink
@@ -69,6 +69,21 @@ class AwsBackend:
                 Problem(self.name, f"the credentials are of account {account}, the target is {self.settings.account}")
             ]
         return []
+
+    def owned(self, graph: ResourceGraph) -> Iterator[tuple[Node, Observed]]:
+        """Roles of the products that no manifest asks for any more: one paged list per domain."""
+        paths = {n.context["path"]: n.source for n in graph.nodes if n.kind == "aws.iam_role"}
+        for path, source in paths.items():
+            with translated("iam:ListRoles", path):
+                pages = self.clients("iam").get_paginator("list_roles").paginate(PathPrefix=path)
+                names = [r["RoleName"] for page in pages for r in page["Roles"]]
+                unknown = [n for n in names if f"aws.iam_role/{n}" not in graph.by_id]
+                tags = {n: self.clients("iam").list_role_tags(RoleName=n)["Tags"] for n in unknown}
+            for name, product in ((n, p) for n in unknown for p in graph.products):
+                marker = Marker.from_json({t["Key"]: t["Value"] for t in tags[name]})
+                node = Node("aws.iam_role", name, product.urn, product.id, source)
+                if marker == graph.marker(node):
+                    yield node, Observed({}, marker)
 
     def close(self) -> None:
         """Close connections."""

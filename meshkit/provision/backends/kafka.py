@@ -12,7 +12,7 @@ from meshkit.errors import MeshkitError, MissingExtra
 from meshkit.provision.backend import Kind, Problem, by_source
 from meshkit.provision.errors import AlreadyExists, BackendRefused, PermissionMissing, Retryable
 from meshkit.provision.plan import Change
-from meshkit.provision.resources import Marker, Node, Observed
+from meshkit.provision.resources import Marker, Node, Observed, ResourceGraph
 
 if TYPE_CHECKING:
     from meshkit.provision.credentials import SecretSink
@@ -73,6 +73,10 @@ class KafkaBackend:
             except MeshkitError as error:
                 problems.append(Problem(self.name, f"source {source}: {error.message}"))
         return problems
+
+    def owned(self, graph: ResourceGraph) -> Iterator[tuple[Node, Observed]]:  # noqa: ARG002  # topics hold data, not rights
+        """Nothing: topics are never orphans, they are data."""
+        yield from ()
 
     def close(self) -> None:
         """Close connections and the loop thread."""

@@ -17,7 +17,7 @@ from meshkit.provision.backend import Kind, Problem, by_source
 from meshkit.provision.credentials import SecretSink, new_password
 from meshkit.provision.errors import AlreadyExists, BackendRefused, PermissionMissing, Retryable
 from meshkit.provision.plan import Change
-from meshkit.provision.resources import Marker, Node, Observed, digest
+from meshkit.provision.resources import Marker, Node, Observed, ResourceGraph, digest
 
 if TYPE_CHECKING:
     from meshkit.provision.target import Target
@@ -99,6 +99,24 @@ class PostgresBackend:
             except MeshkitError as error:
                 problems.append(Problem(self.name, f"source {source}: {error.message}"))
         return problems
+
+    def owned(self, graph: ResourceGraph) -> Iterator[tuple[Node, Observed]]:
+        """Roles of the products that no manifest asks for any more. Roles belong to the server, so sources that share one agree by name."""
+        wanted = [n for n in graph.nodes if n.kind == "postgres.role"]
+        known = {n.context["role_name"] for n in wanted}
+        for source, group in by_source(wanted).items():
+            statement = "SELECT rolname, shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname LIKE 'mk\\_%' ORDER BY 1"
+            with self.transaction(group[0], "list roles") as connection:
+                rows = self.run(connection, statement).fetchall()
+            for name, comment in rows:
+                marker = Marker.from_json(_parsed(comment))
+                for product in (
+                    p for p in graph.products if marker is not None and p.urn == marker.owner and name not in known
+                ):
+                    node = Node("postgres.role", f"{source}/{name}", product.urn, product.id, source)
+                    if marker == graph.marker(node):
+                        known.add(name)
+                        yield node, Observed({}, marker)
 
     def close(self) -> None:
         """Close connections."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from meshkit.errors import MeshkitError
@@ -12,7 +13,7 @@ from meshkit.provision.backends.boto import Clients, absent, error_code, transla
 from meshkit.provision.credentials import SecretSink
 from meshkit.provision.errors import BackendRefused
 from meshkit.provision.plan import Change
-from meshkit.provision.resources import Marker, Node, Observed
+from meshkit.provision.resources import Marker, Node, Observed, ResourceGraph
 
 if TYPE_CHECKING:
     from meshkit.provision.target import Target
@@ -70,6 +71,21 @@ class S3Backend:
             except MeshkitError as error:
                 problems.append(Problem(self.name, f"source {source}: {error.message}"))
         return problems
+
+    def owned(self, graph: ResourceGraph) -> Iterator[tuple[Node, Observed]]:
+        """Users of the products that no manifest asks for any more."""
+        for source in by_source(n for n in graph.nodes if n.kind == "s3.identity"):
+            with translated("iam:ListUsers", source):
+                pages = self._clients[source]("iam").get_paginator("list_users").paginate()
+                names = [u["UserName"] for page in pages for u in page["Users"]]
+            for name, product in ((n, p) for n in names for p in graph.products if n.startswith(f"mk.{p.id}.")):
+                role = name.removeprefix(f"mk.{product.id}.")
+                node = Node(
+                    "s3.identity", name, product.urn, product.id, source, context={"product": product.id, "role": role}
+                )
+                seen = None if node.id in graph.by_id else self.kinds["s3.identity"].read(node)
+                if seen is not None and seen.marker == graph.marker(node):
+                    yield node, seen
 
     def close(self) -> None:
         """Close connections."""
@@ -180,6 +196,7 @@ class Identities:
 
     def __init__(self, backend: S3Backend, marker: Marker, sink: SecretSink) -> None:
         self._backend, self._marker, self._sink = backend, marker, sink
+        self._turn = threading.Lock()  # SeaweedFS rewrites its identities as a whole: writes take turns
 
     def read(self, node: Node) -> Observed | None:
         from botocore.exceptions import ClientError
@@ -212,12 +229,14 @@ class Identities:
         return values.get("access_key") if values else None
 
     def create(self, node: Node) -> None:
-        with translated("iam:CreateUser", node.name):
-            self._backend.clients(node)("iam").create_user(UserName=node.name)
-        self._write(node, {"policy", "credential"})
+        with self._turn:
+            with translated("iam:CreateUser", node.name):
+                self._backend.clients(node)("iam").create_user(UserName=node.name)
+            self._write(node, {"policy", "credential"})
 
     def update(self, node: Node, changes: Sequence[Change]) -> None:
-        self._write(node, {c.path for c in changes})
+        with self._turn:
+            self._write(node, {c.path for c in changes})
 
     def _write(self, node: Node, paths: set[str]) -> None:
         iam, user = self._backend.clients(node)("iam"), node.name
