@@ -158,12 +158,13 @@ def test_access_is_asked_for_and_approved_in_the_browser(watch, portal, javascri
     asker.goto(f"/products/{domain}/{name}")
     asker.locator("summary", has_text="Request access").click()
     form = asker.get_by_role("form", name="Request access")
-    form.locator("[name=purpose]").fill("planning: winter schedule")
+    purpose = f"planning: {name}"
+    form.locator("[name=purpose]").fill(purpose)
     form.locator("[name=duration]").select_option("30d")
     form.locator("[name=columns]").fill("")
     form.get_by_role("button").click()
     assert asker.url.endswith("/access")
-    asker.get_by_text("planning: winter schedule").wait_for()
+    asker.get_by_text(purpose).wait_for()
     assert asker.get_by_role("button", name="Approve").count() == 0
     decider.goto("/access")
     waiting = next(r for r in portal.catalog.desk.requests() if r.product == product)
