@@ -209,13 +209,14 @@ class Identities:
                 if error_code(error) == "NoSuchEntity":
                     return None
                 raise
-            tags = {t["Key"]: t["Value"] for t in iam.list_user_tags(UserName=user)["Tags"]}
             names = iam.list_user_policies(UserName=user)["PolicyNames"]
             attached = [p["PolicyName"] for p in iam.list_attached_user_policies(UserName=user)["AttachedPolicies"]]
             policy = (
                 iam.get_user_policy(UserName=user, PolicyName=POLICY)["PolicyDocument"] if POLICY in names else None
             )
             keys = [k["AccessKeyId"] for k in iam.list_access_keys(UserName=user)["AccessKeyMetadata"]]
+            # Last: a racing run tags before it writes anything else, so what it wrote has its tags by now.
+            tags = {t["Key"]: t["Value"] for t in iam.list_user_tags(UserName=user)["Tags"]}
         marker = Marker.from_json(tags)
         if marker is None and not tags and not names and not keys:
             marker = Marker(node.owner, self._marker.mesh, self._marker.environment)
