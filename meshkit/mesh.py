@@ -338,7 +338,7 @@ class Mesh:
         """What plans and applies resources of products on a target of mesh.yaml (default: its `default_target`)."""
         from meshkit.provision import Provisioner
 
-        return Provisioner.from_config(self.config, target=target, consumers=self.consumers)
+        return Provisioner.from_config(self.config, target=target, grants=self.grants)
 
     def deploy(self, refs: Sequence[str] | str, *, target: str | None = None) -> ApplyReport:
         """Make the resources of products: plan, then apply. Idempotent: a second call changes nothing.

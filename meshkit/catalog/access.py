@@ -236,26 +236,12 @@ class AccessDesk:
         groups = principal.attributes.get("groups", ())
         names = {f"user:{principal.subject}", *(f"role:{r}" for r in principal.roles)}
         names |= {f"group:{g}" for g in groups if isinstance(groups, list | tuple)}
-        live = []
-        for request in self._fold().values():
-            if request.product != product or request.principal not in names or _at(request, at).status != "approved":
-                continue
-            assert request.decided_at is not None
-            if request.decided_at <= at:
-                columns = frozenset(request.columns) if request.columns is not None else None
-                live.append(
-                    Grant(
-                        request.id,
-                        product,
-                        request.principal,
-                        request.decided_at,
-                        request.until,
-                        columns,
-                        request.purpose_word,
-                        request.port,
-                    )
-                )
-        return tuple(live)
+        return tuple(g for g in self.active(product, at=at) if g.principal in names)
+
+    def active(self, product: str, *, at: datetime) -> tuple[Grant, ...]:
+        """Everybody's grants on the product that are live at `at` (`ports.GrantSource`)."""
+        approved = [r for r in self._fold().values() if r.product == product and _at(r, at).status == "approved"]
+        return tuple(_grant(r, since=r.decided_at) for r in approved if r.decided_at is not None and r.decided_at <= at)
 
     # Inside
 
@@ -365,6 +351,11 @@ def _apply(folded: dict[str, AccessRequest], row: Any) -> None:
     if row["kind"] == "approved":
         changes |= {"columns": columns, "until": from_micros(facts["until"])}
     folded[row["request_id"]] = replace(known, **changes)
+
+
+def _grant(request: AccessRequest, *, since: datetime) -> Grant:
+    columns = frozenset(request.columns) if request.columns is not None else None
+    return Grant(request.id, request.product, request.principal, since, request.until, columns, request.purpose_word, request.port)  # fmt: skip
 
 
 def _at(request: AccessRequest, now: datetime) -> AccessRequest:

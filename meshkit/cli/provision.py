@@ -71,9 +71,9 @@ def plan(
     meshkit provision plan products/
     meshkit provision plan manifest.yaml --target prod --out plan.json --exit-code
     """
-    from meshkit.provision import Allow, Provisioner
+    from meshkit.provision import Allow
 
-    with Provisioner.from_config(mesh.config, target=target) as provisioner:
+    with mesh.provisioner(target=target) as provisioner:
         made = provisioner.plan(_load(manifests), only=only, allow=Allow(disruptive="disruptive" in allowed))
     if out is not None:
         out.write_text(dump_json(made.to_json()) + "\n", encoding="utf-8")
@@ -105,10 +105,10 @@ def deploy(
     platform-deploy manifest.yaml
     meshkit provision deploy products/ --target prod --yes
     """
-    from meshkit.provision import Allow, Provisioner
+    from meshkit.provision import Allow
 
     allow = Allow(disruptive="disruptive" in allowed)
-    with Provisioner.from_config(mesh.config, target=target) as provisioner:
+    with mesh.provisioner(target=target) as provisioner:
         made = provisioner.plan(_load(manifests), only=only, allow=allow)
         refused = _refused(made, output, yes=yes)
         if refused is not None:

@@ -154,14 +154,6 @@ class Linker:
             prepared, compared, scored, self._chosen(scored), said, threshold=threshold, complete=complete
         )
 
-    def update(self, state: Any) -> LinkageTable:  # noqa: ARG002
-        """Refused in this release."""
-        raise NotInThisRelease("update from a state", "Run link again: it is a full run.")
-
-    def review_sample(self, rows: int = 200) -> pa.Table:
-        """Refused in this release."""
-        raise NotInThisRelease(f"review_sample({rows})", "Sort predict() by confidence_score and label what you like.")
-
     # Stages ------------------------------------------------------------------------------------------------------------
 
     def _read(self) -> Prepared:

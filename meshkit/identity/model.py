@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from meshkit import _yaml
 from meshkit._diagnostics import Diagnostic, from_validation, from_yaml
-from meshkit.identity.errors import LinkageModelError, NotInThisRelease, SourceProblem
+from meshkit.identity.errors import LinkageModelError, SourceProblem
 from meshkit.identity.roles import ROLES
 from meshkit.identity.rules import (
     KINDS,
@@ -228,15 +228,6 @@ class LinkageModel(_Model):
         from meshkit.identity.score import pattern_listing
 
         return pattern_listing(self)
-
-    def to_splink(self, dialect: str = "spark") -> Any:
-        """Refused in this release."""
-        raise NotInThisRelease(f"to_splink({dialect!r})", "Use dump() and patterns(), which hold the whole behaviour.")
-
-    @classmethod
-    def from_splink(cls, settings: Any) -> LinkageModel:  # noqa: ARG003
-        """Refused in this release."""
-        raise NotInThisRelease("from_splink", "Write the rules as a linkage model.")
 
     def completed(self, shared: Collection[str]) -> LinkageModel:
         """This model with default rules and comparisons (2.1) for the roles that both sides have, where it names none."""

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from meshkit.identity.block import Capped
 from meshkit.identity.doubts import DOUBTS, Doubt
-from meshkit.identity.errors import DoubtsNotAccepted, LinkageUsage, NotInThisRelease, SourceProblem
+from meshkit.identity.errors import DoubtsNotAccepted, LinkageUsage, SourceProblem
 from meshkit.identity.side import Side
 
 __all__ = ["ColumnLineage", "LinkReport", "LinkageTable", "id_names", "write_table"]
@@ -180,11 +180,6 @@ class LinkageTable:
     def doubts(self) -> tuple[Doubt, ...]:
         """Reasons not to trust this table."""
         return self.report.doubts
-
-    @property
-    def state(self) -> Any:
-        """Refused in this release."""
-        raise NotInThisRelease("the state of a linkage (incremental update)", "Run link again: it is a full run.")
 
     def raise_for_doubts(self, accept: Collection[str] = ()) -> LinkageTable:
         """The table itself, or `DoubtsNotAccepted` for doubts whose code is not in `accept`."""

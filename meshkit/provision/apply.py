@@ -19,7 +19,7 @@ from meshkit.provision.backend import Backend, Kind, Problem
 from meshkit.provision.compile import compile_graph
 from meshkit.provision.credentials import CredentialFiles, SecretSink
 from meshkit.provision.diff import DiffOptions, diff_graph, diff_node
-from meshkit.provision.errors import AlreadyExists, BackendUnavailable, NotInThisRelease, Retryable
+from meshkit.provision.errors import AlreadyExists, BackendUnavailable, Retryable
 from meshkit.provision.locking import deploy_lock
 from meshkit.provision.plan import Plan, PlanNode
 from meshkit.provision.report import ApplyEvent, ApplyReport, Deployment, NodeResult, Outcome
@@ -28,7 +28,7 @@ from meshkit.provision.target import Target
 
 if TYPE_CHECKING:
     from meshkit.config import MeshConfig
-    from meshkit.ports import ConsumerLookup, GrantSource
+    from meshkit.ports import GrantSource
 
 __all__ = ["Allow", "Provisioner", "full_jitter"]
 
@@ -45,8 +45,6 @@ class Allow:
     """What a deploy may do without asking again."""
 
     disruptive: bool = False
-    deletes: int | None = None
-    consumers: str | None = None
 
 
 def full_jitter(attempt: int) -> float:
@@ -62,13 +60,12 @@ class Provisioner:
         target: Target,
         *,
         backends: Sequence[Backend] | None = None,
-        consumers: ConsumerLookup | None = None,
         grants: GrantSource | None = None,
         sink: SecretSink | None = None,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
         self.target, self._wait = target, wait
-        self._consumers, self._grants = consumers, grants
+        self._grants = grants
         self.sink = sink or CredentialFiles(target.credentials)
         self._lock = threading.Lock()
         self._given = backends
@@ -80,11 +77,10 @@ class Provisioner:
         config: MeshConfig,
         *,
         target: str | None = None,
-        consumers: ConsumerLookup | None = None,
         grants: GrantSource | None = None,
     ) -> Self:
         """The provisioner of a mesh. Raises: `UnknownTarget`; `ConfigError`."""
-        return cls(Target.from_config(config, target), consumers=consumers, grants=grants)
+        return cls(Target.from_config(config, target), grants=grants)
 
     @property
     def backends(self) -> tuple[Backend, ...]:
@@ -122,7 +118,7 @@ class Provisioner:
         for manifest in wanted if self._grants is not None else ():
             assert self._grants is not None
             live = self._grants.active(manifest.id, at=now)
-            granted[manifest.id] = tuple(g.principal for g in live if g.columns is None)
+            granted[manifest.id] = tuple(g.principal for g in live if g.columns is None and g.port is None)
         return compile_graph(wanted, self.target, principals=granted)
 
     def plan(
@@ -130,15 +126,12 @@ class Provisioner:
         manifests: Iterable[Manifest],
         *,
         only: Literal["infra", "access"] | None = None,
-        prune: bool = False,
         allow: Allow = Allow(),
     ) -> Plan:
         """What a deploy would do. Reads only.
 
         Raises: `CompileFailed`; `BackendUnavailable` naming every service that does not answer; `PermissionMissing`.
         """
-        if prune:
-            raise NotInThisRelease("prune", instead="Delete what no manifest asks for by hand")
         graph = self.graph(manifests)
         nodes = [n for n in graph.nodes if only is None or (n.rank == 2) == (only == "access")]
         self._check(nodes)
@@ -155,18 +148,6 @@ class Provisioner:
         )
         owned = [pair for backend in self.backends for pair in backend.owned(graph)] if only != "infra" else []
         return diff_graph(part, snapshot, DiffOptions(allow.disruptive, datetime.now(UTC) + PLAN_LIVES), owned=owned)
-
-    def plan_destroy(self, manifests: Iterable[Manifest], *, delete_data: bool = False) -> Plan:  # noqa: ARG002  # refused
-        """Not in this release. Raises: `NotInThisRelease`."""
-        raise NotInThisRelease("destroy", instead="Remove by hand what `plan` names")
-
-    def plan_import(self, manifests: Iterable[Manifest], nodes: Iterable[str]) -> Plan:  # noqa: ARG002  # refused
-        """Not in this release. Raises: `NotInThisRelease`."""
-        raise NotInThisRelease("import", instead="Rename the foreign resource, or set its owner's marker by hand")
-
-    def drift(self, manifests: Iterable[Manifest]) -> Plan:  # noqa: ARG002  # refused
-        """Not in this release. Raises: `NotInThisRelease`."""
-        raise NotInThisRelease("drift", instead="`plan` names every difference too")
 
     def _check(self, nodes: Sequence[Node]) -> None:
         problems: list[Problem] = []
@@ -226,8 +207,6 @@ class Provisioner:
         return report
 
     def _admit(self, plan: Plan, allow: Allow) -> None:
-        if allow.deletes is not None or allow.consumers is not None:
-            raise NotInThisRelease("deleting", instead="Leave `deletes` and `consumers` out")
         if plan.graph.target != self.target.name or plan.graph.mesh != self.target.mesh:
             raise UsageError(
                 f"the plan is for target {plan.graph.target}, not {self.target.name}", code="provision.wrong_target"

@@ -8,7 +8,7 @@ from meshkit._diagnostics import Diagnostic
 from meshkit.errors import EnvironmentProblem, MeshkitError, UsageError
 
 __all__ = [
-    "AlreadyExists", "BackendRefused", "BackendUnavailable", "CompileFailed", "NotInThisRelease", "PermissionMissing", "Retryable",
+    "AlreadyExists", "BackendRefused", "BackendUnavailable", "CompileFailed", "PermissionMissing", "Retryable",
     "UnknownTarget",
 ]  # fmt: skip
 
@@ -31,16 +31,6 @@ class UnknownTarget(UsageError):
     def __init__(self, name: str, known: Sequence[str]) -> None:
         self.name, self.known = name, tuple(known)
         super().__init__(f"no target named {name!r}. Known are: {', '.join(known)}; add one to `provision.targets`")
-
-
-class NotInThisRelease(UsageError):
-    """A documented part of provisioning that this release does not have."""
-
-    code = "provision.not_in_this_release"
-
-    def __init__(self, what: str, *, instead: str) -> None:
-        self.what = what
-        super().__init__(f"{what} comes with a later release. {instead}")
 
 
 class BackendUnavailable(EnvironmentProblem):

@@ -60,5 +60,9 @@ class StaticGrants:
     def grants_for(self, principal: Principal, product: str, *, at: datetime) -> tuple[Grant, ...]:
         """Those that are live."""
         names = {f"user:{principal.subject}", *(f"role:{r}" for r in principal.roles)}
-        live = (g for g in self._grants if g.product == product and g.principal in names)
-        return tuple(g for g in live if g.valid_from <= at and (g.valid_until is None or at < g.valid_until))
+        return tuple(g for g in self.active(product, at=at) if g.principal in names)
+
+    def active(self, product: str, *, at: datetime) -> tuple[Grant, ...]:
+        """Everybody's that are live."""
+        found = (g for g in self._grants if g.product == product)
+        return tuple(g for g in found if g.valid_from <= at and (g.valid_until is None or at < g.valid_until))

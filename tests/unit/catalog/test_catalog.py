@@ -324,6 +324,8 @@ def test_a_grant_lives_from_its_approval_to_its_end():
     assert live(cat, grant.valid_until) == ()
     assert live(cat, grant.valid_until - timedelta(microseconds=1))
     assert live(cat, NOW + timedelta(hours=2), Principal("bob")) == ()
+    assert cat.desk.active("sales.orders", at=NOW + timedelta(hours=2)) == (grant,)
+    assert cat.desk.active("sales.orders", at=grant.valid_until) == ()
 
 
 def test_a_revocation_acts_at_once():

@@ -2,12 +2,15 @@
 
 import json
 import threading
+from datetime import UTC, datetime
 
 import pytest
 from provision_shop import AWS, Killed, KilledAt, MemoryBackend, database_product, file_product, mesh_config
 
 from meshkit.errors import UsageError
-from meshkit.provision import Allow, Marker, NotInThisRelease, Observed, Provisioner, Retryable, Target
+from meshkit.ports import Grant
+from meshkit.provision import Allow, Marker, Observed, Provisioner, Retryable, Target
+from meshkit.testing import StaticGrants
 
 PRODUCTS = (file_product(), database_product(name="items"), file_product(name="b", location="s3://acme-lake/b/*.csv"))
 PREFIX = "aws.s3_prefix/acme-lake/sales/orders/v1"
@@ -264,17 +267,17 @@ def test_access_alone_never_plans_storage(target, memory):
     assert not {"s3.identity", "postgres.role"} & {n.node.kind for n in p.plan(PRODUCTS, only="infra").nodes}
 
 
-def test_later_verbs_are_refused_by_name(target, memory):
-    """No stub: the error says what to do instead."""
-    p = provisioner(target, memory)
-    for call in (
-        lambda: p.plan_destroy([]),
-        lambda: p.plan_import([], []),
-        lambda: p.drift([]),
-        lambda: p.plan([], prune=True),
-    ):
-        with pytest.raises(NotInThisRelease, match="later release"):
-            call()
+@pytest.mark.parametrize(
+    ("limits", "reads"), [({}, True), ({"columns": frozenset({"order_id"})}, False), ({"port": "api"}, False)]
+)
+def test_a_live_grant_on_the_whole_product_lets_its_holder_assume_the_reader_role(tmp_path, limits, reads):
+    """One on some columns or one port reads through the gateway: a role can't narrow it."""
+    more = '      principals: {"group:m": ["arn:aws:iam::222233334444:role/m"]}\n'
+    target = Target.from_config(mesh_config(tmp_path, provision=AWS % "" + more), "prod")
+    grants = StaticGrants(Grant("g", "sales.orders", "group:m", datetime(2026, 1, 1, tzinfo=UTC), **limits))
+    graph = Provisioner(target, grants=grants).graph([file_product()])
+    (role,) = (n for n in graph.nodes if n.kind == "aws.iam_role" and "reader" in n.name)
+    assert ("222233334444" in json.dumps(role.fields["trust"])) is reads
 
 
 def test_a_plan_for_another_target_is_refused(tmp_path, target, memory):
