@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from meshkit.masking.keys import KeyRing
 
-__all__ = ["NOT_IN_THIS_RELEASE", "NO_ARGUMENTS", "Arguments", "Mask", "load_mask", "sql_text"]
+__all__ = ["NOT_IN_THIS_RELEASE", "NO_ARGUMENTS", "Arguments", "Mask", "WithoutArguments", "load_mask", "sql_text"]
 
 Arguments = Mapping[str, Any]
 NO_ARGUMENTS: Arguments = MappingProxyType({})
@@ -90,3 +90,19 @@ def whole_number(mask: str, name: str, value: Any, low: int, high: int) -> int:
 def sql_text(text: str) -> str:
     """A DuckDB string literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+class WithoutArguments:
+    """The part that masks have in common which take no arguments and work on every type."""
+
+    name: str
+
+    def arguments(self, given: Arguments, data_type: DataType | None) -> Arguments:  # noqa: ARG002
+        only(self.name, given)
+        return NO_ARGUMENTS
+
+    def fits(self, data_type: DataType) -> bool:  # noqa: ARG002
+        return True
+
+    def coarser(self, one: Arguments, other: Arguments) -> Arguments | None:  # noqa: ARG002
+        return one

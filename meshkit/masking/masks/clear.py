@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from meshkit.masking.masks import NO_ARGUMENTS, Arguments, only
+from meshkit.masking.masks import Arguments, WithoutArguments
 from meshkit.types import DataType
 
 if TYPE_CHECKING:
@@ -15,20 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["MASK"]
 
 
-class Clear:
+class Clear(WithoutArguments):
     """Shows the value; the weakest mask."""
 
     name, rank, keyed = "clear", 0, False
-
-    def arguments(self, given: Arguments, data_type: DataType | None) -> Arguments:  # noqa: ARG002
-        only(self.name, given)
-        return NO_ARGUMENTS
-
-    def fits(self, data_type: DataType) -> bool:  # noqa: ARG002
-        return True
-
-    def coarser(self, one: Arguments, other: Arguments) -> Arguments | None:  # noqa: ARG002
-        return one
 
     def python(self, value: Any, data_type: DataType, args: Arguments, keys: KeyRing | None) -> Any:  # noqa: ARG002
         return value

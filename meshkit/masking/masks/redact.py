@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from meshkit.masking.masks import NO_ARGUMENTS, Arguments, only
+from meshkit.masking.masks import Arguments, WithoutArguments
 from meshkit.masking.masks.null import MASK as NOTHING
 from meshkit.types import STRING, DataType
 
@@ -18,20 +18,10 @@ __all__ = ["MASK"]
 _WORD = "REDACTED"
 
 
-class Redact:
+class Redact(WithoutArguments):
     """Text becomes REDACTED, other types NULL (JSON and UUID too: the word is neither)."""
 
     name, rank, keyed = "redact", 4, False
-
-    def arguments(self, given: Arguments, data_type: DataType | None) -> Arguments:  # noqa: ARG002
-        only(self.name, given)
-        return NO_ARGUMENTS
-
-    def fits(self, data_type: DataType) -> bool:  # noqa: ARG002
-        return True
-
-    def coarser(self, one: Arguments, other: Arguments) -> Arguments | None:  # noqa: ARG002
-        return one
 
     def python(self, value: Any, data_type: DataType, args: Arguments, keys: KeyRing | None) -> Any:  # noqa: ARG002
         return None if value is None or data_type != STRING else _WORD
